@@ -1,0 +1,300 @@
+"""Images in memory to a trained checkpoint: the loop that fits, validates and saves.
+
+In: `Settings`, training and validation `Images`. Out: a run folder with `config.json` (settings and provenance),
+`metrics.csv` (a row per epoch, as it ends), `last.pt` (all that resuming needs) and `best.pt` (the weights of the epoch
+with the highest validation accuracy).
+
+The data set stays in memory, on the device, as uint8; a batch is one tensor index. All randomness of an epoch (order
+and dropout) is seeded by the run's seed and the epoch's number, so that a resumed run draws what the uninterrupted one
+would have drawn.
+"""
+
+import ctypes
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
+
+from serving.errors import UserError
+from training import data, environment, files
+from training.model import AlexNet, load_initial_weights
+from training.settings import Settings
+
+
+@dataclass(frozen=True)
+class Row:
+    """One epoch: losses are means of the cross-entropy in nats per image, accuracies from 0 to 1.
+
+    The training figures are means over the epoch while the weights move and dropout is on; the validation figures are
+    of the epoch's last weights, over the validation images alone.
+    """
+
+    epoch: int
+    training_loss: float
+    training_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+
+
+@dataclass
+class _Run:
+    folder: Path
+    settings: Settings
+    model: AlexNet
+    optimizer: torch.optim.SGD
+    rows: list[Row]
+
+    @property
+    def best_accuracy(self) -> float:
+        return max((row.validation_accuracy for row in self.rows), default=-1.0)
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    pixels: Tensor  # uint8 [N, 32, 32, 3]
+    labels: Tensor  # int64 [N]
+
+
+def start(settings: Settings, data_root: Path, folder: Path) -> Path:
+    """Train from the first weights into the new `folder`; returns it.
+
+    Raises `UserError` when the folder is taken, the device is not there, or weights or data cannot be read.
+    """
+    if folder.exists():
+        raise UserError(f"{folder} is there already: continue it with --resume {folder}, or give another --output")
+    _keep_freed_memory()
+    device = _device(settings)
+    torch.manual_seed(settings.seed)
+    model = AlexNet(len(data.CLASSES), settings.input_size, settings.dropout)
+    load_initial_weights(model, settings.init)
+    model.to(device).to(memory_format=torch.channels_last)
+    run = _Run(folder, settings, model, _optimizer(model, settings), [])
+    images = _read_images(settings, data_root)
+    folder.mkdir(parents=True)
+    files.write_json(folder / "config.json", _config(run, device))
+    _save(run)
+    return _fit(run, *images, device)
+
+
+def resume(folder: Path, data_root: Path, epochs: int | None = None) -> Path:
+    """Continue the run in `folder` after its last whole epoch, to `epochs` when given; returns the folder.
+
+    On the CPU the result is bit for bit that of a run that was never interrupted. Raises `UserError` when `folder`
+    holds no run.
+    """
+    _keep_freed_memory()
+    saved = load_checkpoint(folder / "last.pt")
+    settings = Settings.from_dict(saved["settings"])
+    if epochs is not None:
+        settings = dataclasses.replace(settings, epochs=epochs)
+    device = _device(settings)
+    model = AlexNet(len(saved["classes"]), settings.input_size, settings.dropout)
+    model.to(device).to(memory_format=torch.channels_last)
+    model.load_state_dict(saved["model"])
+    optimizer = _optimizer(model, settings)
+    optimizer.load_state_dict(saved["optimizer"])
+    run = _Run(folder, settings, model, optimizer, [Row(**row) for row in saved["rows"]])
+    _write_metrics(run)
+    return _fit(run, *_read_images(settings, data_root), device)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read `last.pt` or `best.pt`: `model`, `settings`, `classes`, `rows` and, in `last.pt`, `optimizer`.
+
+    Raises `UserError` when there is no such file or it is damaged.
+    """
+    try:
+        saved: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: no such file; give the folder of a run or one of its .pt files") from error
+    except Exception as error:  # torch raises many types for a damaged file
+        raise UserError(f"{path}: not a whole checkpoint ({type(error).__name__})") from error
+    if not isinstance(saved, dict) or not {"model", "settings", "classes", "rows"} <= saved.keys():
+        raise UserError(f"{path}: not a checkpoint of this project")
+    return saved
+
+
+def _fit(run: _Run, training: data.Images, validation: data.Images, device: torch.device) -> Path:
+    settings = run.settings
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=_uses_bf16(settings, device))
+    train_set, validation_set = _to_tensors(training, device), _to_tensors(validation, device)
+    steps = [-(-len(training) // settings.batch_size), -(-len(validation) // settings.validation_batch_size)]
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("remaining"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        done = len(run.rows) * sum(steps)
+        task = progress.add_task("steps", total=settings.epochs * sum(steps), completed=done)
+        for epoch in range(len(run.rows) + 1, settings.epochs + 1):
+            progress.update(task, description=f"epoch {epoch}/{settings.epochs}")
+            started = time.perf_counter()
+            torch.manual_seed(_epoch_seed(settings.seed, epoch))
+            training_loss, training_accuracy = _train_epoch(
+                run.model, run.optimizer, train_set, settings.batch_size, autocast, lambda: progress.advance(task)
+            )
+            validation_loss, validation_accuracy = _validate(
+                run.model, validation_set, settings.validation_batch_size, autocast, lambda: progress.advance(task)
+            )
+            seconds = round(time.perf_counter() - started, 2)
+            row = Row(epoch, training_loss, training_accuracy, validation_loss, validation_accuracy, seconds)
+            improved = validation_accuracy > run.best_accuracy
+            run.rows.append(row)
+            _save(run, improved)
+            print(_row_text(row, settings.epochs), flush=True)
+    return run.folder
+
+
+def _train_epoch(
+    model: AlexNet,
+    optimizer: torch.optim.SGD,
+    images: _Tensors,
+    batch_size: int,
+    autocast: torch.autocast,
+    advance: Callable[[], None],
+) -> tuple[float, float]:
+    """One pass in random order; returns mean loss and accuracy. Nothing waits for the device before the last step."""
+    model.train()
+    order = torch.randperm(len(images.labels)).to(images.labels.device)
+    summed_loss, correct = _counters(images.labels.device)
+    for indices in order.split(batch_size):
+        labels = images.labels[indices]
+        with autocast:  # left before the next step: it caches the weights' bf16 copies until then
+            logits = model(images.pixels[indices])
+        loss = F.cross_entropy(logits, labels)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        summed_loss += loss.detach().double() * len(indices)
+        correct += (logits.detach().argmax(1) == labels).sum()
+        advance()
+    return summed_loss.item() / len(order), correct.item() / len(order)
+
+
+@torch.inference_mode()
+def _validate(
+    model: AlexNet, images: _Tensors, batch_size: int, autocast: torch.autocast, advance: Callable[[], None]
+) -> tuple[float, float]:
+    """Mean loss and accuracy over `images`, counted by image, so that a smaller last batch weighs what it holds."""
+    model.eval()
+    summed_loss, correct = _counters(images.labels.device)
+    for pixels, labels in zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True):
+        with autocast:
+            logits = model(pixels)
+        summed_loss += F.cross_entropy(logits.double(), labels, reduction="sum")
+        correct += (logits.argmax(1) == labels).sum()
+        advance()
+    return summed_loss.item() / len(images.labels), correct.item() / len(images.labels)
+
+
+def _counters(device: torch.device) -> tuple[Tensor, Tensor]:
+    return torch.zeros((), dtype=torch.float64, device=device), torch.zeros((), dtype=torch.int64, device=device)
+
+
+def _optimizer(model: AlexNet, settings: Settings) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+        fused=True,
+    )
+
+
+def _save(run: _Run, improved: bool = False) -> None:
+    """Best weights first: killed in between, the epoch is trained again and writes the same file once more."""
+    common = {
+        "model": run.model.state_dict(),
+        "settings": dataclasses.asdict(run.settings),
+        "classes": list(data.CLASSES),
+        "rows": [dataclasses.asdict(row) for row in run.rows],
+    }
+    if improved:
+        with files.replacing(run.folder / "best.pt") as partial:
+            torch.save(common, partial)
+    with files.replacing(run.folder / "last.pt") as partial:
+        torch.save({**common, "optimizer": run.optimizer.state_dict()}, partial)
+    _write_metrics(run)
+
+
+def _write_metrics(run: _Run) -> None:
+    header = [item.name for item in dataclasses.fields(Row)]
+    files.write_csv(run.folder / "metrics.csv", header, [dataclasses.astuple(row) for row in run.rows])
+
+
+def _config(run: _Run, device: torch.device) -> dict[str, Any]:
+    init = Path(run.settings.init)
+    return {
+        "run": run.folder.name,
+        "settings": {**dataclasses.asdict(run.settings), "init": init.name},
+        "init_sha256": files.sha256(init) if init.suffix == ".safetensors" else None,
+        "device": device.type,
+        "precision": "bf16" if _uses_bf16(run.settings, device) else "fp32",
+        "environment": environment.describe("torch", "torchvision", "numpy"),
+    }
+
+
+def _read_images(settings: Settings, root: Path) -> tuple[data.Images, data.Images]:
+    data.ensure_downloaded(root)
+    return data.split(data.read_training(root), settings.validation_images, settings.seed)
+
+
+def _to_tensors(images: data.Images, device: torch.device) -> _Tensors:
+    return _Tensors(torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device))
+
+
+def _device(settings: Settings) -> torch.device:
+    available = torch.cuda.is_available()
+    if settings.device == "cuda" and not available:
+        raise UserError("--device cuda: torch finds no usable GPU here; give --device cpu, or mend the driver")
+    return torch.device("cuda" if available and settings.device != "cpu" else "cpu")
+
+
+def _uses_bf16(settings: Settings, device: torch.device) -> bool:
+    if settings.precision != "auto":
+        return settings.precision == "bf16"
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    found = torch.cpu.get_capabilities()
+    return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def _epoch_seed(seed: int, epoch: int) -> int:
+    return seed * 1_000_003 + epoch
+
+
+def _row_text(row: Row, epochs: int) -> str:
+    return (
+        f"epoch {row.epoch}/{epochs}  training loss {row.training_loss:.3f} accuracy {row.training_accuracy:.4f}  "
+        f"validation loss {row.validation_loss:.3f} accuracy {row.validation_accuracy:.4f}  {row.seconds:.0f} s"
+    )
+
+
+# glibc's mallopt parameters, from malloc.h.
+_M_TRIM_THRESHOLD: Final = -1
+_M_TOP_PAD: Final = -2
+_M_MMAP_MAX: Final = -4
+
+
+def _keep_freed_memory() -> None:
+    """Let glibc keep big freed blocks: handing them back after every step costs a third of it in page faults."""
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return  # not glibc: the allocator stays as it is
+    mallopt(_M_MMAP_MAX, 0)
+    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    mallopt(_M_TOP_PAD, 512 * 2**20)
