@@ -5,39 +5,56 @@ Out: probabilities float32 [N, classes]. All that is known about the model is re
 """
 
 import hashlib
+import importlib.metadata
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from serving.cpus import usable_cpus
 from serving.errors import UserError
+
+_CPU: Final = "CPUExecutionProvider"
+_CUDA: Final = "CUDAExecutionProvider"
+_PACKAGES: Final = ("onnxruntime", "onnxruntime-gpu")
 
 
 class Classifier:
     """An ONNX Runtime session with its labels. Safe to share between threads.
 
-    `threads` is the number of intra-op threads; None leaves the choice to ONNX Runtime (one per core).
-    Raises `UserError` when the file is missing, damaged, or not exported by `alexnet export`.
+    `threads` is the number of intra-op threads; None takes one for each usable CPU. `gpu` says whether CUDA is asked
+    for, and what happens when it cannot be used: `require` refuses, `prefer` computes on the CPU and is `degraded`.
+    Raises `UserError` when the file is missing, damaged, or not exported by `alexnet export`, or the GPU is required
+    and missing.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, threads: int | None = None, gpu: Literal["never", "prefer", "require"] = "never"
+    ) -> None:
         try:
             content = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}; make a model with `alexnet export RUN`") from error
         options = ort.SessionOptions()
         options.log_severity_level = 3  # errors only: what is wrong with the file is said below, in one line
-        if threads is not None:
-            options.intra_op_num_threads = threads
+        self.threads: int = threads or usable_cpus()
+        options.intra_op_num_threads = self.threads
+        providers = [_CPU] if gpu == "never" else [_CUDA, _CPU]
         try:
-            self._session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            if gpu != "never" and _CUDA not in ort.get_available_providers():
+                providers = [_CPU]
+            self._session = ort.InferenceSession(content, options, providers=providers)
         except Exception as error:  # ONNX Runtime has a class of its own for each way to be damaged
             raise UserError(
                 f"{path}: not a whole ONNX file ({type(error).__name__}); fetch or export it again"
             ) from error
+        self.provider: str = self._session.get_providers()[0]
+        self.degraded: bool = gpu != "never" and self.provider != _CUDA
+        if self.degraded and gpu == "require":
+            raise UserError(f"a GPU is required and cannot be used: {_why_no_gpu()}")
         self.sha256: str = hashlib.sha256(content).hexdigest()
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         try:
@@ -55,10 +72,24 @@ class Classifier:
         result: npt.NDArray[np.float32] = probabilities
         return result
 
-    def top(self, probabilities: npt.NDArray[np.float32], count: int) -> list[dict[str, Any]]:
-        """The `count` best classes of one row of probabilities float32 [classes], best first."""
-        best = np.argsort(-probabilities, kind="stable")[:count]
-        return [{"label": self.classes[i], "score": float(probabilities[i])} for i in best]
+    def describe(self) -> dict[str, Any]:
+        """What is known about the model and where it runs, ready for JSON."""
+        height, width, _ = self.image_shape
+        return {
+            "name": self.name,
+            "sha256": self.sha256,
+            "classes": list(self.classes),
+            "image_size": [height, width],
+            "input_size": json.loads(self.metadata.get("input_size", "null")),
+            "run": self.metadata.get("run"),
+            "metrics": json.loads(self.metadata.get("metrics", "null")),
+            "runtime": {
+                "provider": self.provider,
+                "degraded": self.degraded,
+                "threads": self.threads,
+                "onnxruntime": ort.__version__,
+            },
+        }
 
     def _check_signature(self, path: Path) -> tuple[int, int, int]:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -78,3 +109,26 @@ class Classifier:
                 "export it with `alexnet export RUN`"
             )
         return shape[1], shape[2], 3
+
+
+def installed_runtimes() -> list[str]:
+    """Which of the two packages of ONNX Runtime are installed. With both, the CPU one silently hides the other."""
+    found = []
+    for package in _PACKAGES:
+        try:
+            importlib.metadata.version(package)
+            found.append(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _why_no_gpu() -> str:
+    found = installed_runtimes()
+    if len(found) == len(_PACKAGES):
+        return (
+            "onnxruntime and onnxruntime-gpu are both installed and hide each other; uninstall both, install the latter"
+        )
+    if "onnxruntime-gpu" not in found:
+        return "onnxruntime-gpu is not installed"
+    return "CUDA, cuDNN or the driver is missing or too old; `nvidia-smi` and ONNX Runtime's log tell more"

@@ -1,0 +1,30 @@
+"""How many CPUs this process may really use: what the scheduler allows and what the container's limit leaves."""
+
+import math
+import os
+from pathlib import Path
+
+_CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
+
+
+def usable_cpus() -> int:
+    """At least 1; a limit of one and a half CPUs counts as two, since a second thread can use the half."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def _quota() -> float | None:
+    """CPUs that the control group grants (https://docs.kernel.org/admin-guide/cgroup-v2.html), or None for no limit."""
+    try:
+        limit, period = _CGROUP_V2.read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError):
+        pass
+    try:
+        limit_us = int((_CGROUP_V1 / "cpu.cfs_quota_us").read_text())
+        period_us = int((_CGROUP_V1 / "cpu.cfs_period_us").read_text())
+        return limit_us / period_us if limit_us > 0 else None
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,124 @@
+"""The OpenAPI description of the service, built from the same tables that the routes use."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from serving.errors import CODES
+from serving.gate import REQUEST_ID
+from serving.images import FORMATS
+from serving.inputs import DEFAULT_TOP_K, MANY, MAX_TOP_K, ONE, TOP_K
+from serving.settings import Settings
+
+_TEXT = {"type": "string"}
+_EVERYWHERE = ("malformed_request", "unauthorized", "method_not_allowed", "internal_error")
+_BODY = (
+    "malformed_body", "missing_image", "not_a_file", "invalid_top_k", "upload_too_slow", "body_too_large",
+    "too_many_images", "unsupported_media_type", "overloaded", "timed_out",
+)  # fmt: skip
+_IMAGE = (
+    "invalid_base64", "empty_image", "unsupported_format", "too_many_pixels", "unsupported_mode", "truncated_image",
+    "damaged_image",
+)  # fmt: skip
+
+
+def describe(classes: Sequence[str], settings: Settings) -> dict[str, Any]:
+    """The OpenAPI 3.1 document for a model that knows `classes`."""
+    file = {"type": "string", "contentMediaType": "application/octet-stream"}
+    base64 = {"type": "string", "contentEncoding": "base64", "description": "base64, with or without a data: prefix"}
+    top_k = {"type": "integer", "minimum": 1, "maximum": min(len(classes), MAX_TOP_K), "default": DEFAULT_TOP_K}
+    one = {
+        "multipart/form-data": {"schema": _object({ONE: file, TOP_K: top_k}, [ONE])},
+        "application/json": {"schema": _object({ONE: base64, TOP_K: top_k}, [ONE])},
+        **{f"image/{name.lower()}": {"schema": {}} for name in FORMATS},
+        "application/octet-stream": {"schema": {}},
+    }
+    files, texts = ({"type": "array", "items": item, "maxItems": settings.max_images} for item in (file, base64))
+    many = {
+        "multipart/form-data": {"schema": _object({MANY: files, TOP_K: top_k}, [MANY])},
+        "application/json": {"schema": {"oneOf": [texts, _object({MANY: texts, TOP_K: top_k}, [MANY])]}},
+    }
+    prediction = _object({"label": {"enum": list(classes)}, "score": {"type": "number", "minimum": 0, "maximum": 1}})
+    predictions = {"type": "array", "items": prediction, "minItems": 1}
+    model = _object({"name": _TEXT, "sha256": _TEXT})
+    failed = _object({"error": _object({"code": {"enum": [*_IMAGE]}, "message": _TEXT})})
+    result = {"oneOf": [_object({"predictions": predictions}), failed]}
+    parameter = {"name": TOP_K, "in": "query", "required": False, "schema": top_k}
+    document: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "alexnet-cifar10", "version": "1", "description": "Names what is in a picture."},
+        "paths": {
+            "/classify": {
+                "post": _operation(
+                    "classify", "Classify one image", _object({"predictions": predictions, "model": model}),
+                    (*_BODY, *_IMAGE), body=one, parameters=[parameter],
+                )
+            },
+            "/classify_batch": {
+                "post": _operation(
+                    "classify_batch", "Classify many images; each answers in its own place",
+                    _object({"results": {"type": "array", "items": result}, "model": model}),
+                    _BODY, body=many, parameters=[parameter],
+                )
+            },
+            "/model": {"get": _operation("model", "What is known about the model", {"type": "object"}, ())},
+            "/readyz": {
+                "get": _operation(
+                    "ready", "Whether requests are taken",
+                    _object({"ready": {"type": "boolean"}, "provider": _TEXT, "degraded": {"type": "boolean"}}), (),
+                )
+            },
+            "/livez": {"get": _operation("live", "Whether the process lives", None, ())},
+            "/metrics": {"get": _operation("metrics", "Metrics in the text format of Prometheus", None, ())},
+        },
+    }  # fmt: skip
+    if settings.api_keys:
+        document["components"] = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
+        closed = ["/classify", "/classify_batch", "/model", *([] if settings.public_metrics else ["/metrics"])]
+        for path in closed:
+            for operation in document["paths"][path].values():
+                operation["security"] = [{"key": []}]
+    return document
+
+
+def _operation(
+    name: str,
+    summary: str,
+    answer: dict[str, Any] | None,
+    codes: Sequence[str],
+    *,
+    body: dict[str, Any] | None = None,
+    parameters: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    """One operation; `answer` is the schema of its JSON, None for plain text."""
+    content = {"text/plain": {"schema": _TEXT}} if answer is None else {"application/json": {"schema": answer}}
+    header = {REQUEST_ID: {"schema": _TEXT, "description": "the request's id, also in the log"}}
+    operation: dict[str, Any] = {
+        "operationId": name,
+        "summary": summary,
+        "parameters": list(parameters),
+        "responses": {"200": {"description": "OK", "headers": header, "content": content}, **_errors(codes)},
+    }
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": body}
+    return operation
+
+
+def _errors(codes: Sequence[str]) -> dict[str, Any]:
+    by_status: dict[int, list[str]] = {}
+    for code in (*_EVERYWHERE, *codes):
+        by_status.setdefault(CODES[code].status, []).append(code)
+    return {
+        str(status): {
+            "description": " ".join(f"`{name}`: {CODES[name].meaning}" for name in names),
+            "content": {"application/json": {"schema": _error(names)}},
+        }
+        for status, names in sorted(by_status.items())
+    }
+
+
+def _error(names: Sequence[str]) -> dict[str, Any]:
+    return _object({"error": _object({"code": {"enum": list(names)}, "message": _TEXT, "request_id": _TEXT})})
+
+
+def _object(properties: dict[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "required": list(properties if required is None else required)}

@@ -1,0 +1,176 @@
+"""The routes of the service: requests to answers.
+
+In: Starlette requests. Out: responses; what cannot be answered is a `RequestError`, which the gate turns into JSON.
+"""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+
+from serving import openapi
+from serving.classifier import Classifier
+from serving.errors import RequestError
+from serving.gate import METRICS, Routes
+from serving.images import decode
+from serving.inputs import Job, read_job
+from serving.metrics import CONTENT_TYPE, Metrics
+from serving.pool import Pool
+from serving.settings import Settings
+
+CLASSIFY: Final = "/classify"
+CLASSIFY_BATCH: Final = "/classify_batch"
+
+Predictions = list[dict[str, Any]]
+
+_RUN: Final = 32  # images in one run of the model: more are not faster, and take memory
+_SCORE_DIGITS: Final = 6  # float32 has no more that mean anything
+
+
+class Api:
+    """What the service answers, with all that it needs for it. One in each worker."""
+
+    def __init__(self, classifier: Classifier, settings: Settings, metrics: Metrics, concurrency: int) -> None:
+        self.classifier = classifier
+        self.metrics = metrics
+        self._settings = settings
+        self._pool = Pool(concurrency, settings.queue, settings.time_limit)
+        self._identity = {"name": classifier.name, "sha256": classifier.sha256}
+        metrics.model_info.labels(
+            **self._identity, provider=classifier.provider, degraded=str(classifier.degraded)
+        ).set(1)
+
+    def routes(self) -> Routes:
+        """Path to method to handler."""
+        page = Path(__file__).parent / "page"
+        files = {
+            f"/ui/{file.relative_to(page).as_posix()}": {"GET": _file(file)}
+            for file in sorted(page.rglob("*"))
+            if file.suffix in _MEDIA_TYPES
+        }
+        return {
+            CLASSIFY: {"POST": self.classify},
+            CLASSIFY_BATCH: {"POST": self.classify_batch},
+            "/model": {"GET": self.model},
+            "/readyz": {"GET": self.ready},
+            METRICS: {"GET": self.render_metrics},
+            "/docs.json": {"GET": self.openapi},
+            "/docs": {"GET": _file(page / "docs.html")},
+            "/": {"GET": _redirect},
+            "/ui": {"GET": _file(page / "index.html")},
+            **files,
+        }
+
+    async def classify(self, request: Request) -> Response:
+        """One image: its best classes, best first."""
+        job = await read_job(request, self._settings, len(self.classifier.classes), batch=False)
+        (result,) = await self._run(job)
+        if isinstance(result, RequestError):
+            raise result
+        return self._respond({"predictions": result})
+
+    async def classify_batch(self, request: Request) -> Response:
+        """Many images: for each, in order, its best classes or its error."""
+        job = await read_job(request, self._settings, len(self.classifier.classes), batch=True)
+        results: list[dict[str, Any]] = [
+            {"error": result.describe()} if isinstance(result, RequestError) else {"predictions": result}
+            for result in await self._run(job)
+        ]
+        for result in results:
+            if "error" in result:
+                self.metrics.errors.labels(result["error"]["code"]).inc()
+        return self._respond({"results": results})
+
+    async def model(self, _: Request) -> Response:
+        """What is known about the model and where it runs."""
+        return JSONResponse(self.classifier.describe())
+
+    async def ready(self, _: Request) -> Response:
+        """Ready: requests reach this only after the model is warm. Says so when a preferred GPU is missing."""
+        return JSONResponse({"ready": True, "provider": self.classifier.provider, "degraded": self.classifier.degraded})
+
+    async def render_metrics(self, _: Request) -> Response:
+        """The metrics of all workers."""
+        return Response(self.metrics.render(), media_type=CONTENT_TYPE)
+
+    async def openapi(self, _: Request) -> Response:
+        """The OpenAPI description of these routes."""
+        return JSONResponse(openapi.describe(self.classifier.classes, self._settings))
+
+    def answer(self, job: Job) -> list[Predictions | RequestError]:
+        """For each image of `job` its predictions, or the error that it alone gets."""
+        height, width, channels = self.classifier.image_shape
+        results: list[Any] = list(job.images)
+        pixels = np.empty((len(results), height, width, channels), np.uint8)
+        with self.metrics.stage("decode"):
+            for place, image in enumerate(job.images):
+                try:
+                    if isinstance(image, RequestError):
+                        raise image
+                    pixels[place] = decode(image, height, width, self._settings.max_pixels)
+                except RequestError as error:
+                    results[place] = error
+        places = [place for place, result in enumerate(results) if not isinstance(result, RequestError)]
+        for first in range(0, len(places), _RUN):
+            run = places[first : first + _RUN]
+            with self.metrics.stage("inference"):
+                probabilities = self.classifier.predict(pixels[run])
+            self.metrics.batch_size.observe(len(run))
+            for place, row in zip(run, probabilities, strict=True):
+                results[place] = self._best(row, job.top_k)
+                self.metrics.answers.labels(results[place][0]["label"]).inc()
+        return results
+
+    async def _run(self, job: Job) -> list[Predictions | RequestError]:
+        asked = time.perf_counter()
+
+        def work() -> list[Predictions | RequestError]:
+            self.metrics.stage_seconds.labels("queue").observe(time.perf_counter() - asked)
+            return self.answer(job)
+
+        return await self._pool.run(work)
+
+    def _best(self, probabilities: npt.NDArray[np.float32], count: int) -> Predictions:
+        best = np.argsort(-probabilities, kind="stable")[:count]
+        return [
+            {"label": self.classifier.classes[i], "score": round(float(probabilities[i]), _SCORE_DIGITS)} for i in best
+        ]
+
+    def _respond(self, body: dict[str, Any]) -> Response:
+        with self.metrics.stage("encode"):
+            content = json.dumps({**body, "model": self._identity}, separators=(",", ":"))
+            return Response(content, media_type="application/json")
+
+
+_MEDIA_TYPES: Final = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".png": "image/png",
+    ".svg": "image/svg+xml",
+}
+# The page loads nothing from anywhere else, and the browser holds it to that.
+_PAGE_HEADERS: Final = {
+    "content-security-policy": "default-src 'self'; img-src 'self' blob: data:; style-src 'self' 'unsafe-inline'; "
+    "frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+}
+
+
+def _file(path: Path) -> Any:
+    content, media_type = path.read_bytes(), _MEDIA_TYPES[path.suffix]
+
+    async def respond(_: Request) -> Response:
+        return Response(content, media_type=media_type, headers=_PAGE_HEADERS)
+
+    return respond
+
+
+async def _redirect(_: Request) -> Response:
+    return RedirectResponse("/ui")

@@ -1,0 +1,99 @@
+"""The BentoML service: `bentoml serve` starts it, `bentofile.yaml` packs it.
+
+In: environment variables (`Settings`) and HTTP requests. Out: HTTP answers. Importing this module reads the settings
+and the model, since BentoML imports it first in the process that starts the workers: what is wrong is said there, in
+one line, and nothing is started.
+
+BentoML's typed endpoints decode an image before our code sees it, answer 500 when that fails, and download what looks
+like a URL. So `Gate` stands in front of them: it takes the bytes of `/classify` and `/classify_batch` itself. The typed
+endpoints below describe those routes to BentoML's clients.
+"""
+
+import functools
+import os
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # the service makes no outgoing connection
+
+import bentoml
+import numpy as np
+from annotated_types import Ge, Le
+from bentoml.exceptions import BentoMLException
+from bentoml.validators import ContentType
+
+from serving import logs, settings
+from serving.classifier import Classifier, installed_runtimes
+from serving.cpus import usable_cpus
+from serving.errors import RequestError, UserError
+from serving.gate import Gate, Routes
+from serving.inputs import DEFAULT_TOP_K, MAX_TOP_K, Job
+from serving.metrics import Metrics
+from serving.routes import CLASSIFY, CLASSIFY_BATCH, Api
+
+Picture = Annotated[Path, ContentType("image/*")]
+TopK = Annotated[int, Ge(1), Le(MAX_TOP_K)]
+
+
+def _load() -> tuple[settings.Settings, Classifier]:
+    try:
+        found = settings.load()
+        threads = found.threads or max(1, usable_cpus() // found.workers)
+        return found, Classifier(found.model, threads=threads, gpu=found.gpu)
+    except UserError as error:
+        raise BentoMLException(str(error)) from None
+
+
+SETTINGS, CLASSIFIER = _load()
+# BentoML cannot do without a time limit of its own; this one never strikes before ours.
+_MARGIN_SECONDS: Final = 10.0
+CONCURRENCY: Final = SETTINGS.concurrency or usable_cpus()
+
+
+@bentoml.service(
+    name="alexnet-cifar10",
+    workers=SETTINGS.workers,
+    metrics={"enabled": False},
+    logging={"access": {"enabled": False}},
+    traffic={"timeout": SETTINGS.upload_time_limit + SETTINGS.time_limit + _MARGIN_SECONDS},
+)
+class AlexNetService:
+    """Names what is in a picture: one of the classes that the model file lists."""
+
+    def __init__(self) -> None:
+        logs.configure(SETTINGS.log_format)
+        if len(installed_runtimes()) > 1:
+            logs.LOGGER.warning("onnxruntime and onnxruntime-gpu are both installed: the GPU cannot be used")
+        height, width, channels = CLASSIFIER.image_shape
+        CLASSIFIER.predict(np.zeros((1, height, width, channels), np.uint8))  # warm before ready
+        self.api = Api(CLASSIFIER, SETTINGS, Metrics(), CONCURRENCY)
+        self.routes = self.api.routes()
+
+    @bentoml.api(route=CLASSIFY)
+    def classify(self, image: Picture, top_k: TopK = DEFAULT_TOP_K) -> dict[str, Any]:
+        """Name what is in `image`, a JPEG, PNG, WebP, GIF or BMP file: its `top_k` best classes, best first."""
+        (result,) = self.api.answer(Job([image.read_bytes()], top_k))
+        if isinstance(result, RequestError):
+            raise result
+        return {"predictions": result}
+
+    @bentoml.api(route=CLASSIFY_BATCH)
+    def classify_batch(self, images: list[Picture], top_k: TopK = DEFAULT_TOP_K) -> dict[str, Any]:
+        """The same for many images: in their order, predictions or an error for each."""
+        results = self.api.answer(Job([image.read_bytes() for image in images], top_k))
+        return {
+            "results": [
+                {"error": result.describe()} if isinstance(result, RequestError) else {"predictions": result}
+                for result in results
+            ]
+        }
+
+
+@functools.cache
+def _inside() -> tuple[Routes, Metrics]:
+    instance = bentoml.get_current_service()
+    return instance.routes, instance.api.metrics
+
+
+_service: Any = AlexNetService  # BentoML's decorator returns its own Service, which its annotations do not say
+_service.add_asgi_middleware(Gate, settings=SETTINGS, inside=_inside)

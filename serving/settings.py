@@ -1,0 +1,64 @@
+"""The settings of the service: every limit and switch, read from environment variables that begin with `ALEXNET_`.
+
+In: the environment. Out: one frozen `Settings`. A wrong value is a `UserError` before anything is served.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from serving.errors import UserError
+
+PREFIX: Final = "ALEXNET_"
+MODEL: Final = Path(__file__).parent.parent / "models/alexnet/model.onnx"
+
+
+class Settings(BaseSettings):
+    """Each field is the variable `ALEXNET_<FIELD>`; docs/api.md shows this table."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+
+    model: Path = Field(MODEL, description="the ONNX file to serve")
+    workers: int = Field(1, ge=1, description="server processes")
+    threads: int = Field(0, ge=0, description="threads of ONNX Runtime in a worker; 0 divides the usable CPUs")
+    gpu: Literal["never", "prefer", "require"] = Field(
+        "never", description="`require` refuses to start without a usable GPU, `prefer` says so and goes on on the CPU"
+    )
+    max_body_bytes: int = Field(10_000_000, ge=1, description="largest request body")
+    max_images: int = Field(64, ge=1, description="most images in one request")
+    max_pixels: int = Field(64_000_000, ge=1, description="most pixels that an image's header may claim")
+    concurrency: int = Field(0, ge=0, description="requests that a worker works on at once; 0 takes the usable CPUs")
+    queue: int = Field(64, ge=0, description="requests that may wait in a worker; more are told 503 `overloaded`")
+    time_limit: float = Field(10.0, gt=0, description="seconds for an answer, waiting included")
+    upload_time_limit: float = Field(30.0, gt=0, description="seconds for a body to arrive")
+    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+        (), description="accepted keys, separated by commas; none leaves the service open"
+    )
+    public_metrics: bool = Field(True, description="whether `/metrics` stays open when there are keys")
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="origins whose pages may call the service, separated by commas; `*` for all"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="lines for people or for programs")
+    access_log: bool = Field(True, description="a log line for each request")
+
+    @field_validator("api_keys", "cors_origins", mode="before")
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        parts = [part.strip() for part in value.split(",")]
+        if value.strip() and not all(parts):
+            raise ValueError("an entry between the commas is empty")
+        return tuple(part for part in parts if part)
+
+
+def load() -> Settings:
+    """Read the environment. Raises `UserError` with one line that names each wrong variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        # Without the value: it may be a key.
+        wrong = [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
+        raise UserError("; ".join(wrong)) from error

@@ -1,0 +1,171 @@
+"""A model file and the test images to numbers: accuracy and F1, per class and overall.
+
+In: an ONNX file, through serving's own classifier, and the test split. Out: `metrics.json` (with the SHA-256 of the
+model and the versions used) and `confusion.png`. Torch is not needed; without matplotlib the picture is left out.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from serving.classifier import Classifier
+from serving.errors import UserError
+from training import data, environment, files
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a confusion matrix says; every value lies between 0 and 1.
+
+    `confusion` int64 [classes, classes]: rows are true classes, columns predicted ones. `recall`, `precision` and `f1`
+    float64 [classes]; where nothing was there to count, the value is 0. `interval` is Wilson's 95 % interval.
+    """
+
+    confusion: npt.NDArray[np.int64]
+    accuracy: float
+    interval: tuple[float, float]
+    macro_f1: float
+    weighted_f1: float
+    recall: npt.NDArray[np.float64]
+    precision: npt.NDArray[np.float64]
+    f1: npt.NDArray[np.float64]
+
+    @property
+    def support(self) -> npt.NDArray[np.int64]:
+        """Images of each true class, int64 [classes]."""
+        totals: npt.NDArray[np.int64] = self.confusion.sum(1)
+        return totals
+
+
+def evaluate(model: Path, data_root: Path, output: Path, *, batch_size: int = 256) -> Scores:
+    """Measure `model` on the test images, print the table, and write `metrics.json` and `confusion.png` to `output`.
+
+    Raises `UserError` on an unusable model, damaged data, or a batch size below 1.
+    """
+    if batch_size < 1:
+        raise UserError(f"--batch-size is {batch_size}; give 1 or more")
+    classifier = Classifier(model)
+    data.ensure_downloaded(data_root)
+    images = data.read_test(data_root)
+    if classifier.classes != data.CLASSES:
+        raise UserError(f"{model} knows {', '.join(classifier.classes)}: not the classes of CIFAR-10")
+    probabilities = predict_all(classifier, images.pixels, batch_size)
+    scores = score(images.labels, probabilities.argmax(1), len(classifier.classes))
+    _print(classifier, scores)
+    output.mkdir(parents=True, exist_ok=True)
+    files.write_json(output / "metrics.json", _report(model, classifier, data_root, scores))
+    _plot(output / "confusion.png", scores, classifier.classes)
+    return scores
+
+
+def predict_all(classifier: Classifier, pixels: npt.NDArray[np.uint8], batch_size: int) -> npt.NDArray[np.float32]:
+    """Probabilities float32 [N, classes] of pixels uint8 [N, 32, 32, 3], with a progress bar on standard error."""
+    results = np.empty((len(pixels), len(classifier.classes)), np.float32)
+    with Progress(console=Console(stderr=True)) as progress:
+        task = progress.add_task("images", total=len(pixels))
+        for first in range(0, len(pixels), batch_size):
+            batch = pixels[first : first + batch_size]
+            results[first : first + len(batch)] = classifier.predict(batch)
+            progress.advance(task, len(batch))
+    return results
+
+
+def score(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int) -> Scores:
+    """Count `predicted` int64 [N] against `labels` int64 [N], both from 0 to `classes` - 1."""
+    confusion = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
+    hits = confusion.diagonal()
+    support, chosen = confusion.sum(1), confusion.sum(0)
+    f1 = _ratio(2 * hits, support + chosen)
+    return Scores(
+        confusion=confusion,
+        accuracy=float(hits.sum() / len(labels)),
+        interval=wilson(int(hits.sum()), len(labels)),
+        macro_f1=float(f1.mean()),
+        weighted_f1=float((f1 * support).sum() / len(labels)),
+        recall=_ratio(hits, support),
+        precision=_ratio(hits, chosen),
+        f1=f1,
+    )
+
+
+def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a share of `successes` among `trials` (JASA 22, 1927, p. 209)."""
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    share = successes / trials
+    centre = share + z * z / (2 * trials)
+    spread = z * float(np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)))
+    scale = 1 + z * z / trials
+    return (centre - spread) / scale, (centre + spread) / scale
+
+
+def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+
+
+def _report(model: Path, classifier: Classifier, data_root: Path, scores: Scores) -> dict[str, Any]:
+    columns = zip(
+        classifier.classes, scores.recall, scores.precision, scores.f1, scores.support, strict=True
+    )  # the accuracy of a class is its recall
+    return {
+        "model": {
+            "name": classifier.name,
+            "sha256": classifier.sha256,
+            "bytes": model.stat().st_size,
+            "run": classifier.metadata.get("run"),
+        },
+        "data": {
+            "split": "test",
+            "images": int(scores.support.sum()),
+            "sha256": {name: files.sha256(data_root / data.FOLDER / name) for name in data.TEST_FILES},
+        },
+        "accuracy": scores.accuracy,
+        "accuracy_interval_95": list(scores.interval),
+        "macro_f1": scores.macro_f1,
+        "weighted_f1": scores.weighted_f1,
+        "classes": {
+            name: {"accuracy": float(r), "precision": float(p), "f1": float(f), "support": int(n)}
+            for name, r, p, f, n in columns
+        },
+        "confusion": scores.confusion.tolist(),
+        "environment": environment.describe(_runtime_package(), "numpy"),
+    }
+
+
+def _runtime_package() -> str:
+    installed = environment.describe("onnxruntime-gpu", "onnxruntime")
+    return "onnxruntime-gpu" if "onnxruntime-gpu" in installed else "onnxruntime"
+
+
+def _print(classifier: Classifier, scores: Scores) -> None:
+    low, high = scores.interval
+    table = Table(title=f"{classifier.name}, sha256 {classifier.sha256[:12]}, {scores.support.sum()} test images")
+    table.add_column("class")
+    for heading in ("accuracy", "precision", "F1", "images"):
+        table.add_column(heading, justify="right")
+    rows = zip(classifier.classes, scores.recall, scores.precision, scores.f1, scores.support, strict=True)
+    for name, recall, precision, f1, support in rows:
+        table.add_row(name, f"{recall:.4f}", f"{precision:.4f}", f"{f1:.4f}", str(support))
+    console = Console()
+    console.print(table)
+    console.print(
+        f"accuracy {scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
+        f"macro F1 {scores.macro_f1:.4f}, weighted F1 {scores.weighted_f1:.4f}",
+        highlight=False,
+    )
+
+
+def _plot(path: Path, scores: Scores, classes: Sequence[str]) -> None:
+    try:
+        from training import report
+    except ImportError:
+        Console(stderr=True).print(f"{path} is left out: it needs matplotlib (the train extra)")
+        return
+    report.plot_confusion(path, scores.confusion, classes)
