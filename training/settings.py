@@ -5,6 +5,8 @@ Out: one frozen `Settings`. Where data and runs lie is not a setting: those are 
 """
 
 import dataclasses
+import math
+import typing
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -28,14 +30,14 @@ class Settings:
     epochs: int = _field(30, "passes over the training images", minimum=1)
     batch_size: int = _field(32, "training images per step", minimum=1)
     validation_batch_size: int = _field(64, "validation images per step; changes no result", minimum=1)
-    learning_rate: float = _field(0.001, "step size of SGD", minimum=0)
+    learning_rate: float = _field(0.001, "step size of SGD", minimum=0, below=math.inf)
     momentum: float = _field(0.9, "momentum of SGD", minimum=0, below=1)
-    weight_decay: float = _field(0.0, "L2 penalty of SGD", minimum=0)
+    weight_decay: float = _field(0.0, "L2 penalty of SGD", minimum=0, below=math.inf)
     dropout: float = _field(0.5, "share of inputs that the two large linear layers drop", minimum=0, below=1)
     input_size: int = _field(224, "pixels a side that the network sees, at least 63", minimum=63)
     validation_images: int = _field(10_000, "training images held out to choose the best epoch", minimum=1)
     init: str = _field("imagenet", "first weights: imagenet (torchvision's), none, or a .safetensors file")
-    seed: int = _field(0, "drives the split, the fresh layers, the order and the dropout", minimum=0)
+    seed: int = _field(0, "drives the split, the fresh layers, the order and the dropout", minimum=0, below=2**32)
     device: Device = _field("auto", "where to compute")
     precision: Precision = _field("auto", "bf16 is autocast; auto takes it where the hardware has it")
 
@@ -47,6 +49,9 @@ class Settings:
                 raise UserError(f"{flag} is {value}; give {minimum} or more")
             if below is not None and not value < below:
                 raise UserError(f"{flag} is {value}; give less than {below}")
+            choices = typing.get_args(item.type)
+            if choices and value not in choices:
+                raise UserError(f"{flag} is {value}; give {' or '.join(choices)}")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
