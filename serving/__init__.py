@@ -1,0 +1,15 @@
+"""From an HTTP request to an answer, without torch.
+
+    request
+      |  gate.py        request id, key, one shape for every error, log, metrics    (BentoML answers the rest)
+      |  routes.py      /classify, /classify_batch, /model, /metrics, /ui
+      |  inputs.py      form, raw body or JSON -> bytes of images, counted and timed as they come
+      |  pool.py        so much work at once, so much waiting, so long
+      v
+    images.py           bytes -> pixels uint8 [height, width, 3]
+      v
+    classifier.py       pixels -> probabilities float32 [N, classes]                (ONNX Runtime)
+
+`service.py` puts them together for `bentoml serve`; `settings.py` reads the environment, `errors.py` lists the error
+codes, `openapi.py` describes the routes. Nothing here imports anything else of ours.
+"""

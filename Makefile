@@ -1,0 +1,31 @@
+# Every target makes .venv when it is not there. Needs Python 3.11 or newer, make and pip; nothing else.
+PYTHON ?= python3
+BIN := .venv/bin
+DATA ?= data
+
+serve: .venv/.serving ## answer over HTTP on port 3000
+	$(BIN)/bentoml serve
+
+test: .venv/.dev ## all tests; those that need the full data set or a browser skip and say so
+	$(BIN)/pytest
+
+check: .venv/.dev ## format, lint and types
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+
+train: .venv/.dev ## the published run, from torchvision's weights, into runs/
+	$(BIN)/alexnet train --data $(DATA)
+
+evaluate: .venv/.dev ## measure the committed model on the 10,000 test images
+	$(BIN)/alexnet evaluate --data $(DATA)
+
+fuzz: .venv/.dev ## 5,000 broken images and requests against the real service, for ten minutes at the most
+	$(BIN)/python -m benchmarks.reliability fuzz
+
+.venv/.%: requirements/%.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet -r $< -e . && touch $@
+
+help:
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+.PHONY: serve test check train evaluate fuzz help
