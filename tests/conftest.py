@@ -6,6 +6,7 @@ A run's folder takes 700 MB, so what a test wrote is removed when the test ends.
 
 import os
 import shutil
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,6 +112,15 @@ def small_model(session_path: Path, data_root: Path, small_run: Path) -> Path:
     from training import export
 
     return export.export(small_run, data_root, session_path / "model" / "small.onnx")
+
+
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be downloaded: the way out is a port where nobody listens."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies of its first use
 
 
 def write_binary(root: Path, training: Images, test: Images) -> None:

@@ -6,7 +6,6 @@ import http.server
 import shutil
 import tarfile
 import threading
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,14 +24,6 @@ PUBLISHED_TRAINING = [16552, 39853, 13550, 28370, 38101]
 def own_root(tmp_path: Path, data_root: Path) -> Path:
     """A copy of the data folder that a test may damage."""
     return shutil.copytree(data_root, tmp_path / "data")
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing can be downloaded: the way out is a port where nobody listens."""
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.setattr(urllib.request, "_opener", None)  # it keeps the proxies of its first use
 
 
 @pytest.fixture
