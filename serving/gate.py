@@ -36,7 +36,10 @@ RETRY_SECONDS: Final = 1
 _OPEN: Final = frozenset({"/", "/livez", "/healthz", "/readyz", "/docs", "/docs.json", "/schema.json"})
 _OPEN_FOLDERS: Final = ("/ui", "/static_content/")
 _BENTOML_CODES: Final = {404: "not_found", 405: "method_not_allowed", 503: "unavailable", 504: "timed_out"}
+# All that BentoML ever sees. Its router takes "/classify\n" for "/classify" and would lead around our routes to its own
+# endpoints, which unpickle bodies and download URLs.
 _BENTOML_ROUTES: Final = frozenset({"/livez", "/healthz", "/readyz", "/schema.json"})
+_BENTOML_FOLDER: Final = "/static_content/"
 _LINGER_SECONDS: Final = 2.0
 
 
@@ -99,14 +102,7 @@ class Gate:
 
         with metrics.in_progress.track_inprogress():
             await self._guarded(scope, watch_in, watch_out)
-        seconds = time.perf_counter() - started
-        method = scope["method"] if scope["method"] in ("GET", "HEAD", "POST", "OPTIONS") else "other"
-        metrics.requests.labels(exchange.route, method, exchange.status).inc()
-        metrics.request_seconds.labels(exchange.route).observe(seconds)
-        if exchange.code:
-            metrics.errors.labels(exchange.code).inc()
-        if self._access_log:
-            self._log(exchange, method, seconds)
+        _record(exchange, scope["method"], time.perf_counter() - started, metrics, self._access_log)
 
     async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: _Exchange = scope["alexnet"]
@@ -127,18 +123,16 @@ class Gate:
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
         """The response to send, or None when BentoML has sent its own."""
         self._check_key(scope)
-        methods = self._inside()[0].get(scope["path"])
+        path = scope["path"]
+        methods = self._inside()[0].get(path)
         if methods is None:
-            return await self._pass_on(scope, receive, send)
+            if path in _BENTOML_ROUTES or path.startswith(_BENTOML_FOLDER):
+                return await self._pass_on(scope, receive, send)
+            raise RequestError("not_found", f"There is no route {path[:100]!r}.")
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         if method not in methods:
-            allowed = ", ".join(methods)
-            response = _to_response(
-                RequestError("method_not_allowed", f"{scope['path']} takes {allowed}, not {method[:20]}."),
-                scope["alexnet"],
-            )
-            response.headers["allow"] = allowed
-            return response
+            allowed = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
+            return _not_allowed(f"{path} takes {allowed}, not {method[:20]}.", allowed, scope["alexnet"])
         return await methods[method](Request(scope, receive))
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
@@ -157,10 +151,11 @@ class Gate:
             return None
         status = failed["status"]
         code = _BENTOML_CODES.get(status, "client_error" if status < 500 else "internal_error")
+        if code == "method_not_allowed":
+            allowed = dict(failed["headers"]).get(b"allow", b"").decode()
+            return _not_allowed(f"{scope['path']} takes {allowed}.", allowed, scope["alexnet"])
         text = {"not_found": f"There is no route {scope['path'][:100]!r}.", "unavailable": "The service is not ready."}
-        response = _to_response(RequestError(code, text.get(code, "The request cannot be answered.")), scope["alexnet"])
-        response.headers.update({k.decode(): v.decode() for k, v in failed.get("headers", ()) if k == b"allow"})
-        return response
+        return _to_response(RequestError(code, text.get(code, "The request cannot be answered.")), scope["alexnet"])
 
     def _check_key(self, scope: Scope) -> None:
         path = scope["path"]
@@ -177,7 +172,28 @@ class Gate:
         if scheme.lower() != b"bearer" or not any(fits):
             raise RequestError("unauthorized", "Send a valid key: 'Authorization: Bearer KEY'.")
 
-    def _log(self, exchange: _Exchange, method: str, seconds: float) -> None:
+
+def refuse(error: RequestError, scope: Scope | None, metrics: Metrics, access_log: bool) -> Response:
+    """The answer to what `Gate` cannot answer, as it is no valid HTTP; `scope` where a valid head came before it."""
+    if scope is not None and "alexnet" in scope:  # the gate has this request, and will count and log it
+        exchange = scope["alexnet"]
+        response = _to_response(error, exchange)
+    else:
+        exchange = _Exchange(uuid.uuid4().hex, "other", status=error.status)
+        response = _to_response(error, exchange)
+        _record(exchange, "other", 0.0, metrics, access_log)
+    response.headers[REQUEST_ID] = exchange.request_id
+    return response
+
+
+def _record(exchange: _Exchange, method: str, seconds: float, metrics: Metrics, access_log: bool) -> None:
+    """Count and log an exchange that is over. The labels take few values, whatever clients send."""
+    method = method if method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
+    metrics.requests.labels(exchange.route, method, exchange.status).inc()
+    metrics.request_seconds.labels(exchange.route).observe(seconds)
+    if exchange.code:
+        metrics.errors.labels(exchange.code).inc()
+    if access_log:
         fields = {
             "request_id": exchange.request_id,
             "method": method,
@@ -187,6 +203,12 @@ class Gate:
             "milliseconds": round(seconds * 1000, 2),
         }
         LOGGER.info("request", extra=fields)
+
+
+def _not_allowed(message: str, allowed: str, exchange: _Exchange) -> Response:
+    response = _to_response(RequestError("method_not_allowed", message), exchange)
+    response.headers["allow"] = allowed
+    return response
 
 
 def _to_response(error: RequestError, exchange: _Exchange) -> Response:

@@ -100,7 +100,7 @@ async def _stream(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
                 raise error
             yield chunk
     except ClientDisconnect as gone:
-        raise RequestError("malformed_body", "The body ended before its announced end.") from gone
+        raise RequestError("malformed_request", "The body ended before its announced end.") from gone
 
 
 async def _read_all(request: Request, settings: Settings) -> bytes:

@@ -14,22 +14,27 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Final
 
-os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")  # the service makes no outgoing connection
+os.environ["BENTOML_DO_NOT_TRACK"] = "True"  # the service makes no outgoing connection
 
 import bentoml
 import numpy as np
 from annotated_types import Ge, Le
+from bentoml._internal.utils.analytics import usage_stats
 from bentoml.exceptions import BentoMLException
 from bentoml.validators import ContentType
+from starlette.responses import Response
 
-from serving import logs, settings
+from serving import gate, logs, protocol, settings
 from serving.classifier import Classifier, installed_runtimes
 from serving.cpus import usable_cpus
 from serving.errors import RequestError, UserError
-from serving.gate import Gate, Routes
+from serving.gate import Routes
 from serving.inputs import DEFAULT_TOP_K, MAX_TOP_K, Job
 from serving.metrics import Metrics
 from serving.routes import CLASSIFY, CLASSIFY_BATCH, Api
+
+# The command `bentoml serve` has asked for it before it imports this module, and remembers the answer.
+usage_stats.do_not_track.cache_clear()
 
 Picture = Annotated[Path, ContentType("image/*")]
 TopK = Annotated[int, Ge(1), Le(MAX_TOP_K)]
@@ -45,8 +50,8 @@ def _load() -> tuple[settings.Settings, Classifier]:
 
 
 SETTINGS, CLASSIFIER = _load()
-# BentoML cannot do without a time limit of its own; this one never strikes before ours.
-_MARGIN_SECONDS: Final = 10.0
+# The longest that a request can take. BentoML cannot do without a time limit of its own: it never strikes before ours.
+_LONGEST_SECONDS: Final = SETTINGS.upload_time_limit + SETTINGS.time_limit + 10.0
 CONCURRENCY: Final = SETTINGS.concurrency or usable_cpus()
 
 
@@ -55,7 +60,7 @@ CONCURRENCY: Final = SETTINGS.concurrency or usable_cpus()
     workers=SETTINGS.workers,
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
-    traffic={"timeout": SETTINGS.upload_time_limit + SETTINGS.time_limit + _MARGIN_SECONDS},
+    traffic={"timeout": _LONGEST_SECONDS},
 )
 class AlexNetService:
     """Names what is in a picture: one of the classes that the model file lists."""
@@ -95,5 +100,10 @@ def _inside() -> tuple[Routes, Metrics]:
     return instance.routes, instance.api.metrics
 
 
+def _refuse(error: RequestError, scope: Any) -> Response:
+    return gate.refuse(error, scope, _inside()[1], SETTINGS.access_log)
+
+
 _service: Any = AlexNetService  # BentoML's decorator returns its own Service, which its annotations do not say
-_service.add_asgi_middleware(Gate, settings=SETTINGS, inside=_inside)
+_service.add_asgi_middleware(gate.Gate, settings=SETTINGS, inside=_inside)
+protocol.install(SETTINGS.upload_time_limit, _LONGEST_SECONDS, _refuse)
