@@ -51,21 +51,28 @@ def decode(content: bytes, height: int, width: int, max_pixels: int = MAX_PIXELS
         with Image.open(io.BytesIO(content), formats=[kind.upper()]) as image:
             if image.width * image.height > max_pixels:  # judged by the header, before a pixel is decoded
                 raise _too_many_pixels(max_pixels)
-            return _to_pixels(image, height, width)
+            pixels = _to_pixels(image, height, width)
     except RequestError:
         raise
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(max_pixels) from error
     except Exception as error:  # Pillow's decoders raise what their format's parser happens to raise
         if _ENDS_EARLY[kind](content):
-            raise RequestError("truncated_image", f"The {kind} file ends before its picture does.") from error
+            raise _truncated(kind) from error
         if kind == "BMP" and isinstance(error, UnidentifiedImageError):  # two letters are no proof of a format
             raise _unsupported() from error
         raise RequestError("damaged_image", f"The {kind} file is damaged and cannot be decoded.") from error
+    if kind == "PNG" and _png_ends_early(content):  # Pillow does not look for the end once it has all rows
+        raise _truncated(kind)
+    return pixels
 
 
 def _unsupported() -> RequestError:
     return RequestError("unsupported_format", f"This is no image of a known format; send {_names()}.")
+
+
+def _truncated(kind: str) -> RequestError:
+    return RequestError("truncated_image", f"The {kind} file ends before its picture does.")
 
 
 def _names() -> str:
@@ -92,8 +99,8 @@ def _too_many_pixels(limit: int) -> RequestError:
 
 def _to_pixels(image: Image.Image, height: int, width: int) -> npt.NDArray[np.uint8]:
     image.draft(None, (width * _JPEG_MARGIN, height * _JPEG_MARGIN))  # acts on JPEG alone
-    orientation = _orientation(image)
     image.load()
+    orientation = _orientation(image)
     picture = _to_colour(image)
     if orientation in _TRANSPOSES:
         picture = picture.transpose(_TRANSPOSES[orientation])
@@ -121,9 +128,9 @@ def _to_colour(image: Image.Image) -> Image.Image:
         # Pillow inverts every CMYK JPEG, as Adobe's programs want; those without Adobe's marker must not be.
         return (image if "adobe" in image.info else ImageChops.invert(image)).convert("RGB")
     if mode in ("LA", "PA", "RGBA", "La", "RGBa") or (mode in ("1", "L", "P", "RGB") and transparent):
-        return image.convert("RGBA")
+        return image if mode == "RGBA" else image.convert("RGBA")  # converting to the same mode copies 256 MB
     if mode in ("1", "L", "P", "RGB", "RGBX", "YCbCr"):
-        return image.convert("RGB")
+        return image if mode == "RGB" else image.convert("RGB")
     raise RequestError("unsupported_mode", f"Images of mode {mode} are not supported; send RGB or grey.")
 
 
@@ -138,19 +145,48 @@ def _from_grey16(image: Image.Image) -> Image.Image:
     return Image.merge("RGBA", (grey, grey, grey, alpha))
 
 
+def _jpeg_ends_early(content: bytes) -> bool:
+    """Whether no end marker follows the last start of a scan; a thumbnail's own end marker comes before it."""
+    scan = content.rfind(b"\xff\xda")
+    return scan < 0 or content.find(b"\xff\xd9", scan) < 0
+
+
+def _png_ends_early(content: bytes) -> bool:
+    return b"IEND\xae\x42\x60\x82" not in content
+
+
 def _riff_ends_early(content: bytes) -> bool:
     return len(content) < 12 or struct.unpack_from("<I", content, 4)[0] + 8 > len(content)
+
+
+def _gif_ends_early(content: bytes) -> bool:
+    """Whether the blocks stop before the trailer (https://www.w3.org/Graphics/GIF/spec-gif89a.txt)."""
+    try:
+        place = 13 + _gif_table(content[10])
+        while content[place] != 0x3B:
+            place += 2 if content[place] == 0x21 else 11 + _gif_table(content[place + 9])
+            while content[place]:
+                place += 1 + content[place]
+            place += 1
+    except IndexError:
+        return True
+    return False
+
+
+def _gif_table(flags: int) -> int:
+    """Bytes of the colour table that `flags` announce."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _bmp_ends_early(content: bytes) -> bool:
     return len(content) < 54 or struct.unpack_from("<I", content, 2)[0] > len(content)
 
 
-# Asked only about a file that failed to decode: whether its end is missing.
+# Asked about a file that failed to decode: whether its end is missing.
 _ENDS_EARLY: Final[dict[str, Callable[[bytes], bool]]] = {
-    "JPEG": lambda content: not content.rstrip(b"\0").endswith(b"\xff\xd9"),
-    "PNG": lambda content: b"IEND" not in content[-64:],
+    "JPEG": _jpeg_ends_early,
+    "PNG": _png_ends_early,
     "WebP": _riff_ends_early,
-    "GIF": lambda content: not content.rstrip(b"\0").endswith(b";"),
+    "GIF": _gif_ends_early,
     "BMP": _bmp_ends_early,
 }

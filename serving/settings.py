@@ -12,6 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from serving.errors import UserError
 
 PREFIX: Final = "ALEXNET_"
+_PILLOW_MAX_PIXELS: Final = 178_956_970  # Pillow opens nothing larger, whatever is set here
 MODEL: Final = Path(__file__).parent.parent / "models/alexnet/model.onnx"
 
 
@@ -28,7 +29,9 @@ class Settings(BaseSettings):
     )
     max_body_bytes: int = Field(10_000_000, ge=1, description="largest request body")
     max_images: int = Field(64, ge=1, description="most images in one request")
-    max_pixels: int = Field(64_000_000, ge=1, description="most pixels that an image's header may claim")
+    max_pixels: int = Field(
+        64_000_000, ge=1, le=_PILLOW_MAX_PIXELS, description="most pixels that an image's header may claim"
+    )
     concurrency: int = Field(0, ge=0, description="requests that a worker works on at once; 0 takes the usable CPUs")
     queue: int = Field(64, ge=0, description="requests that may wait in a worker; more are told 503 `overloaded`")
     time_limit: float = Field(10.0, gt=0, description="seconds for an answer, waiting included")
