@@ -2,7 +2,7 @@
 
     request
       |  gate.py        request id, key, one shape for every error, log, metrics    (BentoML answers the rest)
-      |  routes.py      /classify, /classify_batch, /model, /metrics, /ui
+      |  routes.py      /classify, /classify_batch, /preview, /model, /metrics, /ui
       |  inputs.py      form, raw body or JSON -> bytes of images, counted and timed as they come
       |  pool.py        so much work at once, so much waiting, so long
       v

@@ -33,8 +33,8 @@ REQUEST_ID: Final = "x-request-id"
 RETRY_SECONDS: Final = 1
 
 # Open also when keys are needed: probes, and pages that hold nothing of anyone's.
-_OPEN: Final = frozenset({"/", "/livez", "/healthz", "/readyz", "/docs", "/docs.json", "/schema.json"})
-_OPEN_FOLDERS: Final = ("/ui", "/static_content/")
+_OPEN: Final = frozenset({"/", "/livez", "/healthz", "/readyz", "/docs", "/docs.json", "/schema.json", "/ui"})
+_OPEN_FOLDERS: Final = ("/ui/", "/static_content/")
 _BENTOML_CODES: Final = {404: "not_found", 405: "method_not_allowed", 503: "unavailable", 504: "timed_out"}
 # All that BentoML ever sees. Its router takes "/classify\n" for "/classify" and would lead around our routes to its own
 # endpoints, which unpickle bodies and download URLs.

@@ -3,7 +3,7 @@
 In: the bytes of one JPEG, PNG, WebP, GIF or BMP file. Out: uint8 [height, width, 3] RGB at the size that the model
 eats. The bytes decide the format, never a name or a content type. Of several frames the first counts. Orientation is
 applied, transparency is laid on white, and an image that is not square is squeezed to a square as a whole, as the
-pictures of CIFAR-10 were.
+pictures of CIFAR-10 were. `to_png` is the way back, for eyes.
 """
 
 import io
@@ -65,6 +65,13 @@ def decode(content: bytes, height: int, width: int, max_pixels: int = MAX_PIXELS
     if kind == "PNG" and _png_ends_early(content):  # Pillow does not look for the end once it has all rows
         raise _truncated(kind)
     return pixels
+
+
+def to_png(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """The PNG file of `pixels` uint8 [height, width, 3] RGB: nothing is lost, `decode` gives them back."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
 
 
 def _unsupported() -> RequestError:

@@ -60,6 +60,12 @@ def describe(classes: Sequence[str], settings: Settings) -> dict[str, Any]:
                     _BODY, body=many, parameters=[parameter],
                 )
             },
+            "/preview": {
+                "post": _operation(
+                    "preview", "The image as the model sees it", {"contentMediaType": "image/png"}, (*_BODY, *_IMAGE),
+                    body=one, media_type="image/png",
+                )
+            },
             "/model": {"get": _operation("model", "What is known about the model", {"type": "object"}, ())},
             "/readyz": {
                 "get": _operation(
@@ -73,7 +79,9 @@ def describe(classes: Sequence[str], settings: Settings) -> dict[str, Any]:
     }  # fmt: skip
     if settings.api_keys:
         document["components"] = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
-        closed = ["/classify", "/classify_batch", "/model", *([] if settings.public_metrics else ["/metrics"])]
+        closed = ["/classify", "/classify_batch", "/preview", "/model"]
+        if not settings.public_metrics:
+            closed.append("/metrics")
         for path in closed:
             for operation in document["paths"][path].values():
                 operation["security"] = [{"key": []}]
@@ -87,10 +95,11 @@ def _operation(
     codes: Sequence[str],
     *,
     body: dict[str, Any] | None = None,
+    media_type: str = "application/json",
     parameters: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    """One operation; `answer` is the schema of its JSON, None for plain text."""
-    content = {"text/plain": {"schema": _TEXT}} if answer is None else {"application/json": {"schema": answer}}
+    """One operation; `answer` is the schema of what it answers as `media_type`, None for plain text."""
+    content = {"text/plain": {"schema": _TEXT}} if answer is None else {media_type: {"schema": answer}}
     header = {REQUEST_ID: {"schema": _TEXT, "description": "the request's id, also in the log"}}
     operation: dict[str, Any] = {
         "operationId": name,

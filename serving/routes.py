@@ -17,7 +17,7 @@ from serving import openapi
 from serving.classifier import Classifier
 from serving.errors import RequestError
 from serving.gate import METRICS, Routes
-from serving.images import decode
+from serving.images import decode, to_png
 from serving.inputs import Job, read_job
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.pool import Pool
@@ -25,6 +25,7 @@ from serving.settings import Settings
 
 CLASSIFY: Final = "/classify"
 CLASSIFY_BATCH: Final = "/classify_batch"
+PREVIEW: Final = "/preview"
 
 Predictions = list[dict[str, Any]]
 
@@ -56,6 +57,7 @@ class Api:
         return {
             CLASSIFY: {"POST": self.classify},
             CLASSIFY_BATCH: {"POST": self.classify_batch},
+            PREVIEW: {"POST": self.preview},
             "/model": {"GET": self.model},
             "/readyz": {"GET": self.ready},
             METRICS: {"GET": self.render_metrics},
@@ -86,6 +88,12 @@ class Api:
                 self.metrics.errors.labels(result["error"]["code"]).inc()
         return self._respond({"results": results})
 
+    async def preview(self, request: Request) -> Response:
+        """One image as the model sees it: a PNG file of its pixels. Classifying that file gives the same scores."""
+        job = await read_job(request, self._settings, len(self.classifier.classes), batch=False)
+        content = await self._pool.run(lambda: to_png(self._decode(job.images[0])))
+        return Response(content, media_type="image/png")
+
     async def model(self, _: Request) -> Response:
         """What is known about the model and where it runs."""
         return JSONResponse(self.classifier.describe())
@@ -104,15 +112,12 @@ class Api:
 
     def answer(self, job: Job) -> list[Predictions | RequestError]:
         """For each image of `job` its predictions, or the error that it alone gets."""
-        height, width, channels = self.classifier.image_shape
         results: list[Any] = list(job.images)
-        pixels = np.empty((len(results), height, width, channels), np.uint8)
+        pixels = np.empty((len(results), *self.classifier.image_shape), np.uint8)
         with self.metrics.stage("decode"):
             for place, image in enumerate(job.images):
                 try:
-                    if isinstance(image, RequestError):
-                        raise image
-                    pixels[place] = decode(image, height, width, self._settings.max_pixels)
+                    pixels[place] = self._decode(image)
                 except RequestError as error:
                     results[place] = error
         places = [place for place, result in enumerate(results) if not isinstance(result, RequestError)]
@@ -125,6 +130,12 @@ class Api:
                 results[place] = self._best(row, job.top_k)
                 self.metrics.answers.labels(results[place][0]["label"]).inc()
         return results
+
+    def _decode(self, image: bytes | RequestError) -> npt.NDArray[np.uint8]:
+        if isinstance(image, RequestError):
+            raise image
+        height, width, _ = self.classifier.image_shape
+        return decode(image, height, width, self._settings.max_pixels)
 
     async def _run(self, job: Job) -> list[Predictions | RequestError]:
         asked = time.perf_counter()
