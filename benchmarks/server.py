@@ -1,4 +1,4 @@
-"""A real `bentoml serve` as a subprocess, for measurements."""
+"""A real `bentoml serve` as a subprocess, for measurements and tests."""
 
 import os
 import signal
@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,17 +39,18 @@ class Server:
 
 
 @contextmanager
-def serving(**environment: str) -> Iterator[Server]:
+def serving(prefix: Sequence[str] = (), **environment: str) -> Iterator[Server]:
     """Start the service on a free port of 127.0.0.1 with more `environment`; wait until it is ready; stop it after.
 
-    Raises `RuntimeError` with the log when it does not become ready within a minute.
+    `prefix` is a command that runs the service's own, such as `taskset -c 0`. Raises `RuntimeError` with the log when
+    it does not become ready within a minute, and when it does not stop.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as home:
         log = Path(home) / "log"
-        command = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]
+        command = [*prefix, sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 command,
@@ -57,6 +58,7 @@ def serving(**environment: str) -> Iterator[Server]:
                 env={**os.environ, "BENTOML_HOME": home, **environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
+                start_new_session=True,  # a process group of its own, which can be ended as a whole
             )
         server = Server(f"http://127.0.0.1:{port}", port, process, log)
         try:
@@ -64,7 +66,15 @@ def serving(**environment: str) -> Iterator[Server]:
             yield server
         finally:
             if process.poll() is None:
-                server.stop()
+                _stop(server)
+
+
+def _stop(server: Server) -> None:
+    try:
+        server.stop()
+    except subprocess.TimeoutExpired as error:
+        os.killpg(server.process.pid, signal.SIGKILL)
+        raise RuntimeError(f"the service did not stop:\n{server.log.read_text()}") from error
 
 
 def _wait_until_ready(server: Server, seconds: float = 60) -> None:

@@ -13,7 +13,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, UnidentifiedImageError
+from PIL import Image, ImageChops
 
 from serving.errors import RequestError
 
@@ -24,6 +24,7 @@ FILTER: Final = Image.Resampling.LANCZOS
 
 # JPEG is decoded at a half, a quarter or an eighth while this many times the wanted size is left for the filter.
 _JPEG_MARGIN: Final = 4
+_BMP_HEADERS: Final = tuple(struct.pack("<I", size) for size in (12, 40, 52, 56, 64, 108, 124))
 _ORIENTATION_TAG: Final = 0x0112
 _TRANSPOSES: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,8 +60,6 @@ def decode(content: bytes, height: int, width: int, max_pixels: int = MAX_PIXELS
     except Exception as error:  # Pillow's decoders raise what their format's parser happens to raise
         if _ENDS_EARLY[kind](content):
             raise _truncated(kind) from error
-        if kind == "BMP" and isinstance(error, UnidentifiedImageError):  # two letters are no proof of a format
-            raise _unsupported() from error
         raise RequestError("damaged_image", f"The {kind} file is damaged and cannot be decoded.") from error
     if kind == "PNG" and _png_ends_early(content):  # Pillow does not look for the end once it has all rows
         raise _truncated(kind)
@@ -95,7 +94,7 @@ def _sniff(content: bytes) -> str | None:
         return "WebP"
     if content.startswith((b"GIF87a", b"GIF89a")):
         return "GIF"
-    if content.startswith(b"BM"):
+    if content.startswith(b"BM") and content[14:18] in _BMP_HEADERS:  # two letters alone are no proof
         return "BMP"
     return None
 
@@ -153,9 +152,16 @@ def _from_grey16(image: Image.Image) -> Image.Image:
 
 
 def _jpeg_ends_early(content: bytes) -> bool:
-    """Whether no end marker follows the last start of a scan; a thumbnail's own end marker comes before it."""
-    scan = content.rfind(b"\xff\xda")
-    return scan < 0 or content.find(b"\xff\xd9", scan) < 0
+    """Whether no end marker follows the first scan; the segments before it may hold a thumbnail with its own."""
+    place = 2
+    while content[place : place + 2] != b"\xff\xda":
+        segment = content[place : place + 4]
+        if len(segment) < 4:
+            return True
+        if segment[0] != 0xFF:
+            return False
+        place += 1 if segment[1] == 0xFF else 2 + int.from_bytes(segment[2:])
+    return content.find(b"\xff\xd9", place) < 0
 
 
 def _png_ends_early(content: bytes) -> bool:
