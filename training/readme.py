@@ -1,0 +1,63 @@
+"""The parts of README.md that are not written by hand: the service's answer to the example, and the numbers.
+
+    python -m training.readme
+
+In: models/alexnet (model and metrics), the example picture. Out: README.md with the text between its markers replaced.
+"""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+
+from serving.classifier import Classifier
+from serving.errors import RequestError
+from serving.inputs import DEFAULT_TOP_K, Job
+from serving.metrics import Metrics
+from serving.routes import Api
+from serving.settings import Settings
+from training import files
+
+ROOT: Final = Path(__file__).parent.parent
+README: Final = ROOT / "README.md"
+EXAMPLE: Final = ROOT / "tests" / "data" / "cifar10" / "cat" / "00000.png"
+MODEL_FOLDER: Final = ROOT / "models" / "alexnet"
+
+
+def render(text: str) -> str:
+    """`text` with the generated parts brought up to date."""
+    for name, content in (("answer", _answer()), ("numbers", _numbers())):
+        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text, found = pattern.subn(lambda match, content=content: match[1] + content + match[2], text)  # type: ignore[misc]
+        assert found == 1, f"README.md has no part {name}"
+    return text
+
+
+def _answer() -> str:
+    classifier = Classifier(MODEL_FOLDER / "model.onnx")
+    api = Api(classifier, Settings(), Metrics(CollectorRegistry()), concurrency=1)
+    (predictions,) = api.answer(Job([EXAMPLE.read_bytes()], DEFAULT_TOP_K))
+    assert not isinstance(predictions, RequestError)
+    lines = ",\n".join("    " + json.dumps(prediction) for prediction in predictions)
+    model = json.dumps({"name": classifier.name, "sha256": classifier.sha256})
+    return f'```json\n{{\n  "predictions": [\n{lines}\n  ],\n  "model": {model}\n}}\n```\n'
+
+
+def _numbers() -> str:
+    metrics: dict[str, Any] = json.loads((MODEL_FOLDER / "metrics.json").read_text())
+    low, high = metrics["accuracy_interval_95"]
+    classes = metrics["classes"]
+    names, values = " | ".join(classes), " | ".join(f"{row['accuracy']:.3f}" for row in classes.values())
+    return (
+        f"| accuracy (95 % interval) | macro F1 | weighted F1 | size |\n|---|---|---|---|\n"
+        f"| {metrics['accuracy']:.4f} ({low:.4f} to {high:.4f}) | {metrics['macro_f1']:.4f} | "
+        f"{metrics['weighted_f1']:.4f} | {metrics['model']['bytes'] / 1e6:.1f} MB |\n\n"
+        f"Accuracy of each class:\n\n| {names} |\n|{'---|' * len(classes)}\n| {values} |\n"
+    )
+
+
+if __name__ == "__main__":
+    with files.replacing(README) as partial:
+        partial.write_text(render(README.read_text(encoding="utf-8")), encoding="utf-8")
