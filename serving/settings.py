@@ -3,6 +3,10 @@
 In: the environment. Out: one frozen `Settings`. A wrong value is a `UserError` before anything is served.
 """
 
+import difflib
+import os
+import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -13,6 +17,7 @@ from serving.errors import UserError
 
 PREFIX: Final = "ALEXNET_"
 _PILLOW_MAX_PIXELS: Final = 178_956_970  # Pillow opens nothing larger, whatever is set here
+_ORIGIN: Final = re.compile(r"\*|https?://[^/\s]+")
 MODEL: Final = Path(__file__).parent.parent / "models/alexnet/model.onnx"
 
 
@@ -22,8 +27,8 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     model: Path = Field(MODEL, description="the ONNX file to serve")
-    workers: int = Field(1, ge=1, description="server processes")
-    threads: int = Field(0, ge=0, description="threads of ONNX Runtime in a worker; 0 divides the usable CPUs")
+    workers: int = Field(1, ge=1, le=1024, description="server processes")
+    threads: int = Field(0, ge=0, le=1024, description="threads of ONNX Runtime in a worker; 0 divides the usable CPUs")
     gpu: Literal["never", "prefer", "require"] = Field(
         "never", description="`require` refuses to start without a usable GPU, `prefer` says so and goes on on the CPU"
     )
@@ -32,10 +37,14 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         64_000_000, ge=1, le=_PILLOW_MAX_PIXELS, description="most pixels that an image's header may claim"
     )
-    concurrency: int = Field(0, ge=0, description="requests that a worker works on at once; 0 takes the usable CPUs")
+    concurrency: int = Field(
+        0, ge=0, le=1024, description="requests that a worker works on at once; 0 takes the usable CPUs"
+    )
     queue: int = Field(64, ge=0, description="requests that may wait in a worker; more are told 503 `overloaded`")
-    time_limit: float = Field(10.0, gt=0, description="seconds for an answer, waiting included")
-    upload_time_limit: float = Field(30.0, gt=0, description="seconds for a body to arrive")
+    time_limit: float = Field(10.0, gt=0, le=3600, description="seconds for an answer, waiting included")
+    upload_time_limit: float = Field(
+        30.0, gt=0, le=3600, description="seconds for a request to arrive, head and body each"
+    )
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="accepted keys, separated by commas; none leaves the service open"
     )
@@ -56,12 +65,40 @@ class Settings(BaseSettings):
             raise ValueError("an entry between the commas is empty")
         return tuple(part for part in parts if part)
 
+    @field_validator("api_keys")
+    @classmethod
+    def _check_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        if not all(re.fullmatch("[!-~]+", key.get_secret_value()) for key in keys):
+            raise ValueError("a key holds a space or a letter that is not ASCII; no header can carry it")
+        return keys
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _check_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is no origin; write https://HOST, with no path, or *")
+        return origins
+
 
 def load() -> Settings:
     """Read the environment. Raises `UserError` with one line that names each wrong variable."""
+    _refuse_mistyped(name for name in os.environ if name.startswith(PREFIX))
     try:
         return Settings()
     except ValidationError as error:
         # Without the value: it may be a key.
         wrong = [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]
         raise UserError("; ".join(wrong)) from error
+
+
+def _refuse_mistyped(names: Iterable[str]) -> None:
+    """`ALEXNET_API_KEY` for `ALEXNET_API_KEYS` would leave the service open, and nobody would see it.
+
+    Names that are like none of ours pass: Kubernetes sets `ALEXNET_PORT` and others for a service called alexnet.
+    """
+    known = [PREFIX + field.upper() for field in Settings.model_fields]
+    for name in names:
+        meant = difflib.get_close_matches(name, known, n=1, cutoff=0.85)
+        if name not in known and meant:
+            raise UserError(f"{name}: there is no such setting; {meant[0]} is probably meant")
