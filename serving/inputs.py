@@ -9,6 +9,7 @@ import asyncio
 import base64
 import binascii
 import json
+import re
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -111,11 +112,21 @@ class _InMemory(MultiPartParser):
     """Starlette's parser, which would write large files to disk; the limit of the body bounds them here."""
 
     spool_max_size = 2**62
+    ended = False
+
+    def on_end(self) -> None:
+        """Called at the last boundary. Without it a part is missing, perhaps an image, and nothing else tells so."""
+        self.ended = True
 
 
 async def _read_form(request: Request, settings: Settings) -> dict[str, list[Any]]:
-    stream = _stream(request, settings.max_body_bytes)
-    parser = _InMemory(request.headers, stream, max_files=settings.max_images, max_fields=_MAX_FIELDS)
+    async def stream() -> AsyncGenerator[bytes, None]:
+        async for chunk in _stream(request, settings.max_body_bytes):
+            yield chunk
+        if not parser.ended:
+            raise MultiPartException("It ends before its last boundary.")
+
+    parser = _InMemory(request.headers, stream(), max_files=settings.max_images, max_fields=_MAX_FIELDS)
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -168,10 +179,8 @@ def _to_bytes(image: bytes | Any) -> bytes | RequestError:
 
 def _to_top_k(value: Any, classes: int) -> int:
     most = min(classes, MAX_TOP_K)
-    try:
-        number = int(value) if isinstance(value, str | int) and not isinstance(value, bool) else 0
-    except ValueError:
-        number = 0
-    if not 1 <= number <= most:
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
         raise RequestError("invalid_top_k", f"{TOP_K} must be a whole number from 1 to {most}.")
-    return number
+    return value
