@@ -58,10 +58,13 @@ class Classifier:
         self.sha256: str = hashlib.sha256(content).hexdigest()
         self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         try:
-            self.classes: tuple[str, ...] = tuple(json.loads(self.metadata["classes"]))
             self.name: str = self.metadata["name"]
+            self.classes: tuple[str, ...] = _to_labels(json.loads(self.metadata["classes"]))
+            self._facts = {name: json.loads(self.metadata.get(name, "null")) for name in ("input_size", "metrics")}
         except (KeyError, ValueError) as error:
-            raise UserError(f"{path}: no class names inside; export it with `alexnet export RUN`") from error
+            raise UserError(
+                f"{path}: its metadata are missing or damaged; export it with `alexnet export RUN`"
+            ) from error
         self.image_shape: tuple[int, int, int] = self._check_signature(path)
 
     def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -80,9 +83,8 @@ class Classifier:
             "sha256": self.sha256,
             "classes": list(self.classes),
             "image_size": [height, width],
-            "input_size": json.loads(self.metadata.get("input_size", "null")),
             "run": self.metadata.get("run"),
-            "metrics": json.loads(self.metadata.get("metrics", "null")),
+            **self._facts,
             "runtime": {
                 "provider": self.provider,
                 "degraded": self.degraded,
@@ -99,6 +101,7 @@ class Classifier:
             and outputs[0].name == "probabilities"
             and outputs[0].shape[1:] == [len(self.classes)]
             and len(shape) == 4
+            and not isinstance(shape[0], int)
             and isinstance(shape[1], int)
             and isinstance(shape[2], int)
             and shape[3] == 3
@@ -109,6 +112,14 @@ class Classifier:
                 "export it with `alexnet export RUN`"
             )
         return shape[1], shape[2], 3
+
+
+def _to_labels(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
+        raise ValueError("no list of names")
+    if len(set(value)) < len(value):
+        raise ValueError("two classes of one name")
+    return tuple(value)
 
 
 def installed_runtimes() -> list[str]:
