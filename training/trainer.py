@@ -103,6 +103,8 @@ def resume(folder: Path, data_root: Path, epochs: int | None = None) -> Path:
     optimizer = _optimizer(model, settings)
     optimizer.load_state_dict(saved["optimizer"])
     run = _Run(folder, settings, model, optimizer, [Row(**row) for row in saved["rows"]])
+    for leftover in folder.glob(".*.part"):  # of a process killed while it wrote
+        leftover.unlink()
     _write_metrics(run)
     return _fit(run, *_read_images(settings, data_root), device)
 
@@ -117,7 +119,9 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file; give the folder of a run or one of its .pt files") from error
     except Exception as error:  # torch raises many types for a damaged file
-        raise UserError(f"{path}: not a whole checkpoint ({type(error).__name__})") from error
+        raise UserError(
+            f"{path}: not a whole checkpoint ({type(error).__name__}); give another, or train again"
+        ) from error
     if not isinstance(saved, dict) or not {"model", "settings", "classes", "rows"} <= saved.keys():
         raise UserError(f"{path}: not a checkpoint of this project")
     return saved
@@ -223,11 +227,19 @@ def _save(run: _Run, improved: bool = False) -> None:
         "rows": [dataclasses.asdict(row) for row in run.rows],
     }
     if improved:
-        with files.replacing(run.folder / "best.pt") as partial:
-            torch.save(common, partial)
-    with files.replacing(run.folder / "last.pt") as partial:
-        torch.save({**common, "optimizer": run.optimizer.state_dict()}, partial)
+        _write_checkpoint(run.folder / "best.pt", common)
+    _write_checkpoint(run.folder / "last.pt", {**common, "optimizer": run.optimizer.state_dict()})
     _write_metrics(run)
+
+
+def _write_checkpoint(path: Path, content: dict[str, Any]) -> None:
+    try:
+        with files.replacing(path) as partial:
+            torch.save(content, partial)
+    except (OSError, RuntimeError) as error:  # torch raises RuntimeError when the disk is full
+        raise UserError(
+            f"{path}: could not be written (disk full?): make room, then continue with --resume {path.parent}"
+        ) from error
 
 
 def _write_metrics(run: _Run) -> None:

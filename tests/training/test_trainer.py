@@ -1,0 +1,379 @@
+"""Training: it learns, counts right, and loses nothing when it is stopped in any way."""
+
+import csv
+import dataclasses
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from serving.errors import UserError
+from tests.conftest import write_binary
+from training import data, files, trainer
+from training.data import Images
+from training.model import AlexNet
+from training.settings import Settings
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+def test_a_few_images_can_be_overfitted(tmp_path: Path, fixture_images: Images, small_settings: Settings) -> None:
+    few = fixture_images.take(np.tile(np.arange(10), 64))  # one epoch sees each about 60 times
+    write_binary(tmp_path, few, few)
+    settings = dataclasses.replace(
+        small_settings, epochs=1, batch_size=20, learning_rate=0.004, dropout=0.0, validation_images=40
+    )
+    trainer.start(settings, tmp_path, tmp_path / "run")
+    (row,) = _rows(tmp_path / "run")
+    assert row["validation_accuracy"] == 1.0
+    assert row["validation_loss"] < 0.1
+
+
+def test_two_epochs_and_two_more_equal_four_bit_for_bit(
+    tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings
+) -> None:
+    whole = trainer.start(dataclasses.replace(small_settings, epochs=4), data_root, tmp_path / "whole")
+    parts = trainer.resume(_copy(small_run, tmp_path / "parts"), data_root, epochs=4)
+    assert len(_rows(whole)) == 4
+    _assert_same_run(parts, whole)
+
+
+def test_a_run_killed_in_mid_epoch_continues_as_if_nothing_had_been(
+    tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings
+) -> None:
+    folder = tmp_path / "run"
+    with _training(folder, data_root, small_settings) as process:
+        _wait_for(process, lambda: _lines(folder / "metrics.csv") == 2)
+        time.sleep(0.3)
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    assert len(_rows(folder)) == 1
+    trainer.resume(folder, data_root)
+    _assert_same_run(folder, small_run)
+
+
+def test_a_run_killed_while_it_writes_a_checkpoint_keeps_the_one_before(
+    tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings
+) -> None:
+    folder = tmp_path / "run"
+    with _training(folder, data_root, small_settings) as process:
+        _wait_for(process, lambda: _lines(folder / "metrics.csv") == 2)
+        _wait_for(process, lambda: any(folder.glob(".last.pt.*")))
+        process.kill()
+    process.wait()
+    assert any(folder.glob(".last.pt.*")), "the kill came too late to test anything"
+    assert len(trainer.load_checkpoint(folder / "last.pt")["rows"]) == 1
+    trainer.resume(folder, data_root)
+    _assert_same_run(folder, small_run)
+    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "config.json", "last.pt", "metrics.csv"]
+
+
+def test_ctrl_c_leaves_a_run_that_can_be_resumed_and_says_how(
+    tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings
+) -> None:
+    folder = tmp_path / "run"
+    with _training(folder, data_root, small_settings) as process:
+        _wait_for(process, lambda: _lines(folder / "metrics.csv") == 2)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"continue with: alexnet train --resume {folder}" in output
+    assert errors.endswith("alexnet: interrupted\n")
+    assert "Traceback" not in errors
+    trainer.resume(folder, data_root)
+    _assert_same_run(folder, small_run)
+
+
+def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_old_one_whole(
+    tmp_path: Path, data_root: Path, small_run: Path
+) -> None:
+    folder = _copy(small_run, tmp_path / "run")
+    before = {path.name: files.sha256(path) for path in folder.iterdir()}
+    with _files_limited_to(100_000_000), pytest.raises(UserError) as caught:
+        trainer.resume(folder, data_root, epochs=3)
+    assert "could not be written" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert {path.name: files.sha256(path) for path in folder.iterdir()} == before
+
+
+def test_the_best_checkpoint_stays_when_a_resumed_epoch_is_worse(
+    tmp_path: Path, data_root: Path, small_run: Path
+) -> None:
+    folder = _copy(small_run, tmp_path / "run")
+    saved = torch.load(folder / "last.pt", weights_only=True)
+    saved["rows"][0]["validation_accuracy"] = 1.0
+    with files.replacing(folder / "last.pt") as partial:
+        torch.save(saved, partial)
+    trainer.resume(folder, data_root, epochs=3)
+    assert len(_rows(folder)) == 3
+    assert files.sha256(folder / "best.pt") == files.sha256(small_run / "best.pt")
+    assert files.sha256(folder / "last.pt") != files.sha256(small_run / "last.pt")
+
+
+def test_training_and_validation_are_counted_separately(
+    tmp_path: Path, data_root: Path, small_settings: Settings
+) -> None:
+    """With a learning rate of 0 the weights stay, so that what they predict is known for both parts."""
+    shutil.copytree(data_root, tmp_path / "data")
+    (tmp_path / "data" / data.FOLDER / data.TEST_FILES[0]).unlink()  # training has no use for the test images
+    settings = dataclasses.replace(
+        small_settings, epochs=1, learning_rate=0.0, dropout=0.0, batch_size=48, validation_batch_size=7
+    )
+    trainer.start(settings, tmp_path / "data", tmp_path / "run")
+    (row,) = _rows(tmp_path / "run")
+    model = _restore(tmp_path / "run" / "best.pt")
+    parts = data.split(data.read_training(data_root), settings.validation_images, settings.seed)
+    (training_loss, training_hits), (validation_loss, validation_hits) = (_measure(model, part) for part in parts)
+    assert training_hits / 130 != validation_hits / 170
+    assert row["training_accuracy"] == training_hits / 130
+    assert row["validation_accuracy"] == validation_hits / 170
+    assert row["training_loss"] == pytest.approx(training_loss, rel=1e-5)
+    assert row["validation_loss"] == pytest.approx(validation_loss, rel=1e-5)
+
+
+@pytest.mark.parametrize("batch_size", [1, 32, 1000])
+def test_known_predictions_are_counted_by_image_whatever_the_batch_size(batch_size: int) -> None:
+    written = torch.tensor([3] * 30 + [5] * 3)  # the last of two batches of 32 holds one image
+    labels = torch.tensor([3] * 20 + [4] * 10 + [5] * 3)
+    pixels = written.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 32, 32, 3)
+    loss, accuracy = trainer._validate(_Reader(), trainer._Tensors(pixels, labels), batch_size, _fp32(), lambda: None)
+    assert accuracy == 23 / 33
+    right, wrong = np.log(1 + 9 * np.exp(-4)), np.log(1 + 9 * np.exp(-4)) + 4
+    assert loss == pytest.approx((23 * right + 10 * wrong) / 33, rel=1e-12)
+
+
+def test_validation_does_not_depend_on_the_batch_size(small_run: Path, fixture_images: Images) -> None:
+    model = _restore(small_run / "best.pt")
+    some = fixture_images.take(np.arange(70))
+    tensors = trainer._Tensors(torch.from_numpy(some.pixels), torch.from_numpy(some.labels))
+    results = [trainer._validate(model, tensors, size, _fp32(), lambda: None) for size in (1, 32, 1000)]
+    assert {accuracy for _, accuracy in results} == {results[0][1]}
+    assert [loss for loss, _ in results] == pytest.approx([results[0][0]] * 3, rel=1e-6)
+
+
+def test_checkpoints_hold_weights_and_plain_values_alone(small_run: Path, small_settings: Settings) -> None:
+    for name in ("last.pt", "best.pt"):
+        saved = torch.load(small_run / name, weights_only=True)
+        assert saved["settings"] == dataclasses.asdict(small_settings)
+        assert saved["classes"] == list(data.CLASSES)
+        assert {type(value) for row in saved["rows"] for value in row.values()} == {int, float}
+        assert all(value.dtype == torch.float32 for value in saved["model"].values())
+    assert torch.load(small_run / "last.pt", weights_only=True)["optimizer"]["state"]
+
+
+def test_a_run_describes_itself(small_run: Path, small_settings: Settings, init_file: Path) -> None:
+    text = (small_run / "config.json").read_text()
+    config = json.loads(text)
+    assert config["run"] == "small"
+    assert config["settings"] == {**dataclasses.asdict(small_settings), "init": init_file.name}
+    assert config["init_sha256"] == files.sha256(init_file)
+    assert (config["device"], config["precision"]) == ("cpu", "fp32")
+    assert config["environment"]["torch"] == torch.__version__.partition("+")[0]
+    assert str(init_file.parent) not in text  # nothing of this machine's folders
+    rows = _rows(small_run)
+    assert [row["epoch"] for row in rows] == [1, 2]
+    assert trainer.load_checkpoint(small_run / "last.pt")["rows"] == rows
+
+
+def test_bf16_computes_in_half_and_keeps_whole_weights(
+    tmp_path: Path, fixture_images: Images, small_settings: Settings
+) -> None:
+    some = fixture_images.take(np.arange(40))
+    write_binary(tmp_path, some, some)
+    settings = dataclasses.replace(small_settings, epochs=1, precision="bf16", validation_images=8)
+    trainer.start(settings, tmp_path, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["precision"] == "bf16"
+    saved = trainer.load_checkpoint(tmp_path / "run" / "last.pt")
+    assert {value.dtype for value in saved["model"].values()} == {torch.float32}
+    assert np.isfinite(saved["rows"][0]["training_loss"])
+
+
+def test_a_finished_run_is_resumed_to_nothing_but_a_whole_table(
+    tmp_path: Path, data_root: Path, small_run: Path
+) -> None:
+    folder = _copy(small_run, tmp_path / "run")
+    (folder / "metrics.csv").unlink()  # as if killed after the checkpoint
+    trainer.resume(folder, data_root)
+    assert (folder / "metrics.csv").read_bytes() == (small_run / "metrics.csv").read_bytes()
+    assert files.sha256(folder / "last.pt") == files.sha256(small_run / "last.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"init": "absent.safetensors"}, "absent.safetensors: no such file"),
+        ({"validation_images": 300}, "--validation-images is 300"),
+        pytest.param(
+            {"device": "cuda"},
+            "--device cuda: torch finds no usable GPU here; give --device cpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
+    ],
+)
+def test_a_run_that_cannot_be_is_refused_before_anything_is_written(
+    tmp_path: Path, data_root: Path, small_settings: Settings, change: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(UserError, match=complaint):
+        trainer.start(dataclasses.replace(small_settings, **change), data_root, tmp_path / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_damaged_data_is_refused_before_anything_is_written(
+    tmp_path: Path, data_root: Path, small_settings: Settings
+) -> None:
+    root = shutil.copytree(data_root, tmp_path / "data")
+    (root / data.FOLDER / "data_batch_5.bin").unlink()
+    with pytest.raises(UserError, match=r"data_batch_5\.bin"):
+        trainer.start(small_settings, root, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_taken_is_left_alone(small_run: Path, data_root: Path, small_settings: Settings) -> None:
+    before = {path: path.stat().st_mtime_ns for path in small_run.iterdir()}
+    with pytest.raises(UserError, match=f"continue it with --resume {small_run}, or give another --output"):
+        trainer.start(small_settings, data_root, small_run)
+    assert {path: path.stat().st_mtime_ns for path in small_run.iterdir()} == before
+
+
+def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, small_run: Path) -> None:
+    with (small_run / "best.pt").open("rb") as file:
+        (tmp_path / "cut.pt").write_bytes(file.read(1_000_000))
+    (tmp_path / "text.pt").write_text("weights")
+    torch.save({"weights": torch.zeros(3)}, tmp_path / "foreign.pt")
+    complaints = {
+        "absent.pt": "no such file",
+        "cut.pt": "not a whole checkpoint",
+        "text.pt": "not a whole checkpoint",
+        "foreign.pt": "not a checkpoint of this project",
+    }
+    for name, complaint in complaints.items():
+        with pytest.raises(UserError) as caught:
+            trainer.load_checkpoint(tmp_path / name)
+        assert str(caught.value).startswith(f"{tmp_path / name}: {complaint}")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
+def test_a_gpu_trains_and_its_run_is_resumed_on_the_cpu(
+    tmp_path: Path, data_root: Path, small_settings: Settings
+) -> None:
+    settings = dataclasses.replace(small_settings, epochs=1, device="auto", precision="auto")
+    trainer.start(settings, data_root, tmp_path / "run")
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["device"] == "cuda"
+    _, saved = trainer.load_checkpoint(tmp_path / "run" / "last.pt"), _rows(tmp_path / "run")
+    assert np.isfinite(saved[0]["training_loss"])
+    trainer.resume(tmp_path / "run", data_root, epochs=2)
+    assert len(_rows(tmp_path / "run")) == 2
+
+
+class _Reader(nn.Module):
+    """Predicts the class that is written in an image's first value, with a logit of 4 against 0."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return 4.0 * nn.functional.one_hot(pixels[:, 0, 0, 0].long(), 10)
+
+
+def _fp32() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16, enabled=False)
+
+
+def _restore(path: Path) -> AlexNet:
+    saved = trainer.load_checkpoint(path)
+    model = AlexNet(10, saved["settings"]["input_size"])
+    model.load_state_dict(saved["model"])
+    return model.eval()
+
+
+@torch.inference_mode()
+def _measure(model: AlexNet, images: Images) -> tuple[float, int]:
+    """Mean loss and number of right answers, in one batch."""
+    logits, labels = model(torch.from_numpy(images.pixels)), torch.from_numpy(images.labels)
+    return nn.functional.cross_entropy(logits, labels).item(), int((logits.argmax(1) == labels).sum())
+
+
+def _rows(folder: Path) -> list[dict[str, float]]:
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def _lines(path: Path) -> int:
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def _copy(run: Path, target: Path) -> Path:
+    """A run to go on with: linked, since a run's files are replaced and never changed."""
+    return shutil.copytree(run, target, copy_function=os.link)
+
+
+def _assert_same_run(found: Path, wanted: Path) -> None:
+    for name in ("last.pt", "best.pt"):
+        a, b = trainer.load_checkpoint(found / name), trainer.load_checkpoint(wanted / name)
+        assert a["model"].keys() == b["model"].keys()
+        for key in a["model"]:
+            assert torch.equal(a["model"][key], b["model"][key]), f"{name}: {key}"
+        assert [_without_seconds(row) for row in a["rows"]] == [_without_seconds(row) for row in b["rows"]]
+    a, b = (trainer.load_checkpoint(run / "last.pt")["optimizer"] for run in (found, wanted))
+    assert a["param_groups"] == b["param_groups"]
+    for key in b["state"]:
+        assert torch.equal(a["state"][key]["momentum_buffer"], b["state"][key]["momentum_buffer"]), key
+    assert [_without_seconds(row) for row in _rows(found)] == [_without_seconds(row) for row in _rows(wanted)]
+
+
+def _without_seconds(row: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in row.items() if name != "seconds"}
+
+
+@contextmanager
+def _training(folder: Path, data_root: Path, settings: Settings) -> Iterator[subprocess.Popen[str]]:
+    """A real `alexnet train`, killed at the latest when the block ends."""
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in dataclasses.asdict(settings).items()]
+    command = [sys.executable, "-m", "training", "train", f"--data={data_root}", f"--output={folder}", *flags]
+    process = subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell's background job ignores SIGINT, and its children would too.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        process.stderr.close()
+
+
+def _wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    started = time.monotonic()
+    while not condition():
+        assert process.poll() is None, f"ended early: {process.communicate()[1]}"
+        assert time.monotonic() - started < 120, "nothing in two minutes"
+        time.sleep(0.005)
+
+
+@contextmanager
+def _files_limited_to(size: int) -> Iterator[None]:
+    """What a full disk does: a write beyond `size` bytes fails. Python ignores the signal that comes with it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
