@@ -9,8 +9,13 @@
     export.py             softmax, metadata, proven parity   -> model.onnx
       v
     evaluate.py           test split -> metrics.json         (through serving's classifier, without torch)
+      v                   each image -> predictions.csv
+    runs.py               files of both runs -> values
       v
-    report.py             numbers -> pictures and pages      (the only import of matplotlib)
+    reproduction.py       ours against the published run     (f1.py: the F1 scores that people compute)
+      v
+    report.py             numbers -> pictures and pages      (the only import of matplotlib; the page's words are
+                                                              in reproduction_page.py and riddles.py)
 
 `__main__.py` is the `alexnet` command. Steps talk through files, and each imports only what it needs.
 """

@@ -1,4 +1,4 @@
-"""The `alexnet` command: `alexnet train`, `alexnet export`, `alexnet evaluate`.
+"""The `alexnet` command: `alexnet train`, `alexnet export`, `alexnet evaluate`, `alexnet report`.
 
 Each command imports what it needs when it runs, so that `evaluate` works where torch is not installed.
 """
@@ -19,6 +19,7 @@ DATA = Path("data")
 RUNS = Path("runs")
 MODEL_FOLDER = Path("models/alexnet")
 MODEL = MODEL_FOLDER / "model.onnx"
+PUBLISHED = Path("docs/runs/published")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -29,18 +30,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 for a `UserError` or an unusable file, 130 when interrupted."""
+    """Run one command; returns the exit code: 0, 1 for a `UserError`, 130 when interrupted."""
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], None] = options.command
     try:
         command(options)
     except UserError as error:
         print(f"alexnet: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"alexnet: {error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("alexnet: interrupted", file=sys.stderr)
@@ -85,7 +81,22 @@ def _export(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from training import evaluate
 
-    evaluate.evaluate(options.model, options.data, options.output, batch_size=options.batch_size)
+    evaluate.evaluate(
+        options.model,
+        options.data,
+        options.output,
+        split=options.split,
+        predictions=options.predictions,
+        batch_size=options.batch_size,
+    )
+
+
+def _report(options: argparse.Namespace) -> None:
+    try:
+        from training import report
+    except ImportError as error:
+        raise UserError(f"the report needs {error.name}: pip install 'alexnet-cifar10[train]'") from error
+    print(report.report(options.run, options.published, options.output))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -106,11 +117,23 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--output", type=Path, default=MODEL, metavar="FILE", help="default: %(default)s")
     export.add_argument("--rank", type=int, metavar="R", help="factorise the two large linear layers to this rank")
 
-    evaluate = _command(commands, "evaluate", _evaluate, "measure a model on the test images")
+    evaluate = _command(commands, "evaluate", _evaluate, "measure a model, on the test images unless told otherwise")
     evaluate.add_argument("model", type=Path, nargs="?", default=MODEL, metavar="MODEL", help="default: %(default)s")
     _add_data(evaluate)
     evaluate.add_argument("--output", type=Path, default=MODEL_FOLDER, metavar="DIR", help="default: %(default)s")
     evaluate.add_argument("--batch-size", type=int, default=256, metavar="N", help="changes no result (default: 256)")
+    about = "test, or the training images that the model's run held out (default: test)"
+    evaluate.add_argument("--split", choices=("test", "validation"), default="test", help=about)
+    evaluate.add_argument("--predictions", action="store_true", help="write predictions.csv too, a line per image")
+
+    report = _command(commands, "report", _report, "compare a run with the published one, from their files alone")
+    about = "folder with config.json and metrics.csv of `train`, and what `evaluate --predictions` wrote of its model "
+    about += "in test/ and validation/ (default: %(default)s)"
+    report.add_argument("run", type=Path, nargs="?", default=PUBLISHED, metavar="RUN", help=about)
+    about = "folder of the published run's files (default: %(default)s)"
+    report.add_argument("--published", type=Path, default=PUBLISHED, metavar="DIR", help=about)
+    about = "folder for reproduction.md and its pictures (default: %(default)s)"
+    report.add_argument("--output", type=Path, default=Path("docs"), metavar="DIR", help=about)
     return parser
 
 

@@ -1,14 +1,16 @@
 """A model file and the test images to numbers: accuracy and F1, per class and overall.
 
-In: an ONNX file, through serving's own classifier, and the test split. Out: `metrics.json` (with the SHA-256 of the
-model and the versions used) and `confusion.png`. Torch is not needed; without matplotlib the picture is left out.
+In: an ONNX file, through serving's own classifier, and the test split; or the validation images of the run that the
+file comes from. Out: `metrics.json` (with the SHA-256 of the model and the versions used), `confusion.png` and, when
+asked for, `predictions.csv`. Torch is not needed; without matplotlib the picture is left out.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,13 @@ from rich.table import Table
 from serving.classifier import Classifier
 from serving.errors import UserError
 from training import data, environment, files
+
+Split = Literal["test", "validation"]
+
+METRICS: Final = "metrics.json"
+# A line per image, in the data's order: the names of its class and of the class that the model takes it for.
+PREDICTIONS: Final = "predictions.csv"
+PREDICTIONS_HEADER: Final = ("label", "predicted")
 
 
 @dataclass(frozen=True)
@@ -45,24 +54,37 @@ class Scores:
         return totals
 
 
-def evaluate(model: Path, data_root: Path, output: Path, *, batch_size: int = 256) -> Scores:
-    """Measure `model` on the test images, print the table, and write `metrics.json` and `confusion.png` to `output`.
+def evaluate(
+    model: Path,
+    data_root: Path,
+    output: Path,
+    *,
+    split: Split = "test",
+    predictions: bool = False,
+    batch_size: int = 256,
+) -> Scores:
+    """Measure `model` on the images of `split`, print the table, write `metrics.json` and `confusion.png` to `output`.
 
-    Raises `UserError` on an unusable model, damaged data, or a batch size below 1.
+    With `predictions` also `predictions.csv`. Raises `UserError` on an unusable model, damaged data, or a batch size
+    below 1.
     """
     if batch_size < 1:
         raise UserError(f"--batch-size is {batch_size}; give 1 or more")
     classifier = Classifier(model)
     data.ensure_downloaded(data_root)
-    images = data.read_test(data_root)
+    images, facts = _read(classifier, model, data_root, split)
     if classifier.classes != data.CLASSES:
         raise UserError(f"{model} knows {', '.join(classifier.classes)}: not the classes of CIFAR-10")
-    probabilities = predict_all(classifier, images.pixels, batch_size)
-    scores = score(images.labels, probabilities.argmax(1), len(classifier.classes))
-    _print(classifier, scores)
+    predicted = predict_all(classifier, images.pixels, batch_size).argmax(1)
+    scores = score(images.labels, predicted, len(classifier.classes))
+    _print(classifier, scores, split)
     output.mkdir(parents=True, exist_ok=True)
-    files.write_json(output / "metrics.json", _report(model, classifier, data_root, scores))
+    files.write_json(output / METRICS, _report(model, classifier, facts, scores))
     _plot(output / "confusion.png", scores, classifier.classes)
+    if predictions:
+        names = np.array(classifier.classes)
+        rows = np.stack([names[images.labels], names[predicted]], axis=1)
+        files.write_csv(output / PREDICTIONS, PREDICTIONS_HEADER, rows.tolist())
     return scores
 
 
@@ -103,15 +125,35 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
     centre = share + z * z / (2 * trials)
     spread = z * float(np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)))
     scale = 1 + z * z / trials
-    # Rounding can lead a hair out of the interval that the formula cannot leave.
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
+    return (centre - spread) / scale, (centre + spread) / scale
 
 
 def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
-def _report(model: Path, classifier: Classifier, data_root: Path, scores: Scores) -> dict[str, Any]:
+def _read(classifier: Classifier, model: Path, root: Path, split: Split) -> tuple[data.Images, dict[str, Any]]:
+    """The images of `split`, and what `metrics.json` says about them."""
+    names: tuple[str, ...] = data.TEST_FILES
+    facts: dict[str, Any] = {}
+    if split == "test":
+        images = data.read_test(root)
+    else:
+        try:
+            settings = json.loads(classifier.metadata["settings"])
+            count, seed = settings["validation_images"], settings["seed"]
+            row = json.loads(classifier.metadata["metrics"])
+        except (KeyError, ValueError) as error:
+            raise UserError(
+                f"{model} does not say which images its run validated on; export it with `alexnet export RUN`"
+            ) from error
+        training, images = data.split(data.read_training(root), count, seed)
+        names, facts = data.TRAIN_FILES, {"seed": seed, "training_images": len(training), "row_of_the_trainer": row}
+    sha256 = {name: files.sha256(root / data.FOLDER / name) for name in names}
+    return images, {"split": split, "images": len(images), **facts, "sha256": sha256}
+
+
+def _report(model: Path, classifier: Classifier, facts: dict[str, Any], scores: Scores) -> dict[str, Any]:
     columns = zip(
         classifier.classes, scores.recall, scores.precision, scores.f1, scores.support, strict=True
     )  # the accuracy of a class is its recall
@@ -122,11 +164,7 @@ def _report(model: Path, classifier: Classifier, data_root: Path, scores: Scores
             "bytes": model.stat().st_size,
             "run": classifier.metadata.get("run"),
         },
-        "data": {
-            "split": "test",
-            "images": int(scores.support.sum()),
-            "sha256": {name: files.sha256(data_root / data.FOLDER / name) for name in data.TEST_FILES},
-        },
+        "data": facts,
         "accuracy": scores.accuracy,
         "accuracy_interval_95": list(scores.interval),
         "macro_f1": scores.macro_f1,
@@ -145,9 +183,9 @@ def _runtime_package() -> str:
     return "onnxruntime-gpu" if "onnxruntime-gpu" in installed else "onnxruntime"
 
 
-def _print(classifier: Classifier, scores: Scores) -> None:
+def _print(classifier: Classifier, scores: Scores, split: Split) -> None:
     low, high = scores.interval
-    table = Table(title=f"{classifier.name}, sha256 {classifier.sha256[:12]}, {scores.support.sum()} test images")
+    table = Table(title=f"{classifier.name}, sha256 {classifier.sha256[:12]}, {scores.support.sum()} {split} images")
     table.add_column("class")
     for heading in ("accuracy", "precision", "F1", "images"):
         table.add_column(heading, justify="right")
