@@ -94,12 +94,12 @@ def read_run(folder: Path) -> Run:
             "export this run and evaluate it again"
         )
     run = Run(config, curves, test, validation)
-    row = validation.metrics["data"]["row_of_the_trainer"] or {}
+    row = validation.metrics["data"].get("row_of_the_trainer") or {}
     best = float(curves.validation_accuracy[run.best_epoch - 1])
     if (row.get("epoch"), row.get("validation_accuracy")) != (run.best_epoch, best):
         raise UserError(
             f"{folder}: metrics.csv is best at epoch {run.best_epoch}, but test/ and validation/ were measured on a "
-            f"checkpoint of epoch {row.get('epoch')}; export the run again and evaluate that"
+            f"checkpoint of epoch {row.get('epoch', 'unknown')}; export the run again and evaluate that"
         )
     return run
 
