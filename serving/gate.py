@@ -67,9 +67,9 @@ class Gate:
         self._keys = [key.get_secret_value().encode() for key in settings.api_keys]
         self._public_metrics = settings.public_metrics
         self._access_log = settings.access_log
-        self._guarded: ASGIApp = self._guard
+        self._cors: ASGIApp | None = None
         if settings.cors_origins:
-            self._guarded = CORSMiddleware(
+            self._cors = CORSMiddleware(
                 self._guard,
                 allow_origins=settings.cors_origins,
                 allow_methods=("GET", "POST"),
@@ -101,7 +101,11 @@ class Gate:
             await send(message)
 
         with metrics.in_progress.track_inprogress():
-            await self._guarded(scope, watch_in, watch_out)
+            if self._cors is None:
+                await self._guard(scope, watch_in, watch_out)
+            elif await _withhold_error(self._cors, scope, watch_in, watch_out):
+                error = RequestError("client_error", "Pages of this origin may not send this request.")
+                await _to_response(error, exchange)(scope, watch_in, watch_out)
         _record(exchange, scope["method"], time.perf_counter() - started, metrics, self._access_log)
 
     async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,16 +141,7 @@ class Gate:
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
         """Let BentoML answer; an error of its own is given our shape. Returns None when its answer was sent."""
-        failed: Message | None = None
-
-        async def only_success(message: Message) -> None:
-            nonlocal failed
-            if message["type"] == "http.response.start" and message["status"] >= 400:
-                failed = message
-            if failed is None:
-                await send(message)
-
-        await self._app(scope, receive, only_success)
+        failed = await _withhold_error(self._app, scope, receive, send)
         if failed is None:
             return None
         status = failed["status"]
@@ -203,6 +198,21 @@ def _record(exchange: _Exchange, method: str, seconds: float, metrics: Metrics, 
             "milliseconds": round(seconds * 1000, 2),
         }
         LOGGER.info("request", extra=fields)
+
+
+async def _withhold_error(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> Message | None:
+    """Let `app` answer; the start of an error that is not ours, and so not of our shape, is returned, not sent."""
+    failed: Message | None = None
+
+    async def send_success(message: Message) -> None:
+        nonlocal failed
+        if message["type"] == "http.response.start" and message["status"] >= 400 and not scope["alexnet"].code:
+            failed = message
+        if failed is None:
+            await send(message)
+
+    await app(scope, receive, send_success)
+    return failed
 
 
 def _not_allowed(message: str, allowed: str, exchange: _Exchange) -> Response:

@@ -68,7 +68,7 @@ async def read_job(request: Request, settings: Settings, classes: int, *, batch:
         raise RequestError("missing_image", f"There is no {name!r} in the body; curl sends one with -F {name}=@FILE.")
     if len(images) > (settings.max_images if batch else 1):
         raise _too_many(settings.max_images if batch else 1)
-    given = fields.get(TOP_K) or request.query_params.getlist(TOP_K) or [DEFAULT_TOP_K]
+    given = fields.get(TOP_K) or request.query_params.getlist(TOP_K) or [min(DEFAULT_TOP_K, classes)]
     return Job([_to_bytes(image) for image in images], _to_top_k(given[-1], classes))
 
 

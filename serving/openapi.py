@@ -10,9 +10,9 @@ from serving.inputs import DEFAULT_TOP_K, MANY, MAX_TOP_K, ONE, TOP_K
 from serving.settings import Settings
 
 _TEXT = {"type": "string"}
-_EVERYWHERE = ("malformed_request", "unauthorized", "method_not_allowed", "internal_error")
+_EVERYWHERE = ("malformed_request", "method_not_allowed", "upload_too_slow", "internal_error")
 _BODY = (
-    "malformed_body", "missing_image", "not_a_file", "invalid_top_k", "upload_too_slow", "body_too_large",
+    "malformed_body", "missing_image", "not_a_file", "invalid_top_k", "body_too_large",
     "too_many_images", "unsupported_media_type", "overloaded", "timed_out",
 )  # fmt: skip
 _IMAGE = (
@@ -25,7 +25,8 @@ def describe(classes: Sequence[str], settings: Settings) -> dict[str, Any]:
     """The OpenAPI 3.1 document for a model that knows `classes`."""
     file = {"type": "string", "contentMediaType": "application/octet-stream"}
     base64 = {"type": "string", "contentEncoding": "base64", "description": "base64, with or without a data: prefix"}
-    top_k = {"type": "integer", "minimum": 1, "maximum": min(len(classes), MAX_TOP_K), "default": DEFAULT_TOP_K}
+    top_k = {"type": "integer", "minimum": 1, "maximum": min(len(classes), MAX_TOP_K)}
+    top_k["default"] = min(DEFAULT_TOP_K, len(classes))
     one = {
         "multipart/form-data": {"schema": _object({ONE: file, TOP_K: top_k}, [ONE])},
         "application/json": {"schema": _object({ONE: base64, TOP_K: top_k}, [ONE])},
@@ -85,6 +86,7 @@ def describe(classes: Sequence[str], settings: Settings) -> dict[str, Any]:
         for path in closed:
             for operation in document["paths"][path].values():
                 operation["security"] = [{"key": []}]
+                operation["responses"].update(_errors(["unauthorized"]))
     return document
 
 
@@ -105,7 +107,10 @@ def _operation(
         "operationId": name,
         "summary": summary,
         "parameters": list(parameters),
-        "responses": {"200": {"description": "OK", "headers": header, "content": content}, **_errors(codes)},
+        "responses": {
+            "200": {"description": "OK", "headers": header, "content": content},
+            **_errors((*_EVERYWHERE, *codes)),
+        },
     }
     if body is not None:
         operation["requestBody"] = {"required": True, "content": body}
@@ -114,7 +119,7 @@ def _operation(
 
 def _errors(codes: Sequence[str]) -> dict[str, Any]:
     by_status: dict[int, list[str]] = {}
-    for code in (*_EVERYWHERE, *codes):
+    for code in codes:
         by_status.setdefault(CODES[code].status, []).append(code)
     return {
         str(status): {

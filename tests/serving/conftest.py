@@ -1,17 +1,62 @@
-"""A running service, and what it runs with."""
+"""A running service, and the gate and routes of one without a process around them."""
 
+import asyncio
+import functools
 import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from prometheus_client import CollectorRegistry
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from benchmarks.server import Server, serving
+from serving.classifier import Classifier
+from serving.gate import Gate
+from serving.metrics import Metrics
+from serving.routes import Api
+from serving.settings import Settings
 from tests.serving.models import write_model
 
 AUDIT = Path(__file__).parent / "audit"
+
+
+class App:
+    """The gate and the routes as an ASGI application, with `seen`, the paths that were let through to BentoML."""
+
+    def __init__(self, classifier: Classifier, settings: Settings, behind: ASGIApp | None) -> None:
+        self.metrics = Metrics(CollectorRegistry())
+        self.api = Api(classifier, settings, self.metrics, concurrency=2)
+        self.routes = dict(self.api.routes())
+        self.seen: list[str] = []
+        self._behind = behind or PlainTextResponse("BentoML's own")
+        self._gate = Gate(self._pass_on, settings, lambda: (self.routes, self.metrics))
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """The answer to one request, as `httpx.Client.request` would give it."""
+
+        async def ask() -> httpx.Response:
+            transport = httpx.ASGITransport(self._gate)
+            async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+                return await client.request(method, path, **options)
+
+        return asyncio.run(ask())
+
+    get = functools.partialmethod(request, "GET")
+    post = functools.partialmethod(request, "POST")
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.seen.append(scope["path"])
+        await self._behind(scope, receive, send)
+
+    def count(self, name: str, **labels: str) -> float:
+        """The current value of a metric."""
+        return self.metrics._registry.get_sample_value(name, labels) or 0
+
 
 StartService = Callable[..., AbstractContextManager[Server]]
 
@@ -66,3 +111,13 @@ def client(service: Server) -> Iterator[httpx.Client]:
     """An HTTP client of `service`."""
     with httpx.Client(base_url=service.url, timeout=30) as client:
         yield client
+
+
+@pytest.fixture
+def make_app(tiny_model: Path) -> Callable[..., App]:
+    """`make_app(api_keys="a,b")` is the gate and the routes with these settings, without a process around them."""
+
+    def make(behind: ASGIApp | None = None, **settings: Any) -> App:
+        return App(Classifier(tiny_model, threads=1), Settings(**settings), behind)
+
+    return make

@@ -45,6 +45,7 @@ def read(
     media_type: str | None,
     *,
     batch: bool = False,
+    classes: int = CLASSES,
     query: str = "",
     settings: Settings = SETTINGS,
     headers: dict[str, str] | None = None,
@@ -69,7 +70,7 @@ def read(
         "query_string": query.encode(),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
     }
-    return asyncio.run(read_job(Request(scope, receive), settings, CLASSES, batch=batch))
+    return asyncio.run(read_job(Request(scope, receive), settings, classes, batch=batch))
 
 
 def refused(*arguments: Any, **options: Any) -> str:
@@ -323,7 +324,14 @@ def test_a_top_k_out_of_bounds_is_refused_in_json(value: Any) -> None:
     assert refused(body, "application/json") == "invalid_top_k"
 
 
-def test_no_top_k_takes_the_default_and_a_model_of_few_classes_bounds_it() -> None:
+def test_a_model_of_few_classes_bounds_top_k() -> None:
+    assert read(PICTURE, "image/png", classes=3).top_k == 3
+    assert read(PICTURE, "image/png", classes=3, query="top_k=3").top_k == 3
+    assert refused(PICTURE, "image/png", classes=3, query="top_k=4") == "invalid_top_k"
+    assert refused(PICTURE, "image/png", classes=1_000, query="top_k=11") == "invalid_top_k"
+
+
+def test_no_top_k_takes_the_default() -> None:
     assert read(PICTURE, "image/png").top_k == DEFAULT_TOP_K
     assert read(json.dumps({"image": encoded(), "top_k": None}).encode(), "application/json").top_k == DEFAULT_TOP_K
 
