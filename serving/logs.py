@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import warnings
 from typing import Final, Literal
 
 from pythonjsonlogger.json import JsonFormatter
@@ -27,6 +28,13 @@ def configure(log_format: Literal["text", "json"]) -> None:
     LOGGER.handlers[:] = [handler]
     LOGGER.setLevel(logging.INFO)
     LOGGER.propagate = False
+    # What clients send wrongly is told to them, counted and logged once by the gate; Pillow warns about images besides.
+    logging.getLogger("uvicorn.error").addFilter(_no_invalid_request)
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
+def _no_invalid_request(record: logging.LogRecord) -> bool:
+    return record.msg != "Invalid HTTP request received."
 
 
 class _WithFields(logging.Formatter):

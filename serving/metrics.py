@@ -65,8 +65,10 @@ class Metrics:
     def stage(self, name: str) -> Iterator[None]:
         """Add the time of the block to the stage `name`."""
         started = time.perf_counter()
-        yield
-        self.stage_seconds.labels(name).observe(time.perf_counter() - started)
+        try:
+            yield
+        finally:
+            self.stage_seconds.labels(name).observe(time.perf_counter() - started)
 
     def render(self) -> bytes:
         """The current values of all workers in the text format."""

@@ -53,7 +53,7 @@ class App:
         self.seen.append(scope["path"])
         await self._behind(scope, receive, send)
 
-    def count(self, name: str, **labels: str) -> float:
+    def count(self, name: str, /, **labels: str) -> float:
         """The current value of a metric."""
         return self.metrics._registry.get_sample_value(name, labels) or 0
 

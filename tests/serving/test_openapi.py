@@ -1,0 +1,113 @@
+"""The OpenAPI description says what the routes take and answer, no more and no less."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from serving import openapi
+from serving.errors import CODES
+from serving.gate import _BENTOML_ROUTES
+from serving.settings import Settings
+from tests.serving.conftest import App
+from tests.serving.models import CLASSES
+from tests.serving.pictures import encode, photo
+
+MakeApp = Callable[..., App]
+
+# Pages and files for people, and what BentoML's clients fetch.
+NOT_DESCRIBED = {"/", "/docs", "/docs.json", "/ui"}
+# Codes that no route's description needs: unknown paths, and what only pages of other origins see.
+NOWHERE = {"not_found", "client_error", "unavailable"}
+
+
+def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    return [
+        (path, method, operation)
+        for path, methods in document["paths"].items()
+        for method, operation in methods.items()
+    ]
+
+
+def codes_of(operation: dict[str, Any]) -> set[str]:
+    codes: set[str] = set()
+    for status, response in operation["responses"].items():
+        if status != "200":
+            (media,) = response["content"].values()
+            listed = media["schema"]["properties"]["error"]["properties"]["code"]["enum"]
+            assert {CODES[code].status for code in listed} == {int(status)}
+            codes |= set(listed)
+    return codes
+
+
+def test_it_describes_exactly_the_routes_that_there_are(make_app: MakeApp) -> None:
+    app = make_app()
+    described = {(path, method.upper()) for path, method, _ in operations(app.get("/docs.json").json())}
+    ours = {
+        (path, method)
+        for path, methods in app.routes.items()
+        for method in methods
+        if path not in NOT_DESCRIBED and not path.startswith("/ui/")
+    }
+    assert described - ours == {("/livez", "GET")}
+    assert "/livez" in _BENTOML_ROUTES
+    assert ours <= described
+
+
+def test_every_code_is_described_somewhere(make_app: MakeApp) -> None:
+    document = openapi.describe(CLASSES, Settings(api_keys="key"))  # type: ignore[arg-type]
+    described = set().union(*(codes_of(operation) for _, _, operation in operations(document)))
+    assert described == set(CODES) - NOWHERE
+
+
+def test_it_is_made_for_the_model_and_the_settings_that_run() -> None:
+    document = openapi.describe(("a", "b", "c"), Settings(max_images=7))
+    (parameter,) = document["paths"]["/classify"]["post"]["parameters"]
+    assert parameter["schema"] == {"type": "integer", "minimum": 1, "maximum": 3, "default": 3}
+    text = str(document)
+    assert "'maxItems': 7" in text
+    assert "'enum': ['a', 'b', 'c']" in text
+
+
+@pytest.mark.parametrize(("public_metrics", "closed"), [(True, False), (False, True)])
+def test_a_key_is_asked_for_where_one_is_needed(public_metrics: bool, closed: bool) -> None:
+    settings = Settings(api_keys="key", public_metrics=public_metrics)  # type: ignore[arg-type]
+    document = openapi.describe(CLASSES, settings)
+    for path, _, operation in operations(document):
+        needed = path not in ("/livez", "/readyz", "/metrics") or (path == "/metrics" and closed)
+        assert ("security" in operation) == needed
+        assert ("unauthorized" in codes_of(operation)) == needed
+    without = openapi.describe(CLASSES, Settings())
+    assert "unauthorized" not in str(without)
+
+
+def test_every_answer_that_is_tried_is_described(make_app: MakeApp) -> None:
+    app = make_app(max_images=2, max_body_bytes=50_000)
+    document = app.get("/docs.json").json()
+    picture = encode(photo())
+    png = {"content-type": "image/png"}
+    tries: list[tuple[str, dict[str, Any]]] = [
+        ("/classify", {"content": picture, "headers": png}),
+        ("/classify", {"files": {"image": picture}, "data": {"top_k": "3"}}),
+        ("/classify", {"content": b"", "headers": png}),
+        ("/classify", {"content": picture[:-30], "headers": png}),
+        ("/classify", {"content": bytes(60_000), "headers": png}),
+        ("/classify", {"content": picture, "headers": {"content-type": "text/plain"}}),
+        ("/classify", {"json": {}}),
+        ("/classify", {"json": {"image": "%"}}),
+        ("/classify?top_k=0", {"content": picture, "headers": png}),
+        ("/classify_batch", {"json": []}),
+        ("/classify_batch", {"json": [""] * 3}),
+        ("/classify_batch", {"files": [("images", picture), ("images", b"x")]}),
+        ("/classify_batch", {"content": b"{", "headers": {"content-type": "application/json"}}),
+        ("/preview", {"content": picture, "headers": png}),
+        ("/preview", {"content": b"x", "headers": png}),
+    ]
+    for path, sent in tries:
+        response = app.post(path, **sent)
+        answers = document["paths"][path.partition("?")[0]]["post"]["responses"]
+        described = answers[str(response.status_code)]
+        assert response.headers["content-type"] in described["content"]
+        if response.status_code != 200:
+            operation = document["paths"][path.partition("?")[0]]["post"]
+            assert response.json()["error"]["code"] in codes_of(operation)
