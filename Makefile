@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= data
+VARIANT ?= cpu
 
 serve: .venv/.serving ## answer over HTTP on port 3000
 	$(BIN)/bentoml serve
@@ -21,6 +22,9 @@ evaluate: .venv/.dev ## measure the committed model on the 10,000 test images
 fuzz: .venv/.dev ## 5,000 broken images and requests against the real service, for ten minutes at the most
 	$(BIN)/python -m benchmarks.reliability fuzz
 
+container: .venv/.serving ## a container image with docker or podman; VARIANT=gpu for the one with CUDA
+	$(BIN)/python deploy/container.py $(VARIANT) $(CONTAINER_OPTIONS)
+
 .venv/.%: requirements/%.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -r $< -e . && touch $@
@@ -28,4 +32,4 @@ fuzz: .venv/.dev ## 5,000 broken images and requests against the real service, f
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-.PHONY: serve test check train evaluate fuzz help
+.PHONY: serve test check train evaluate fuzz container help
