@@ -21,6 +21,7 @@ FORMATS: Final = ("JPEG", "PNG", "WebP", "GIF", "BMP")
 MAX_PIXELS: Final = 64_000_000
 BACKGROUND: Final = (255, 255, 255)
 FILTER: Final = Image.Resampling.LANCZOS
+REDUCING_GAP: Final = 3.0  # first shrink by whole factors to so many times the size, then filter; None filters at once
 
 # JPEG is decoded at a half, a quarter or an eighth while this many times the wanted size is left for the filter.
 _JPEG_MARGIN: Final = 4
@@ -111,7 +112,7 @@ def _to_pixels(image: Image.Image, height: int, width: int) -> npt.NDArray[np.ui
     if orientation in _TRANSPOSES:
         picture = picture.transpose(_TRANSPOSES[orientation])
     if picture.size != (width, height):
-        picture = picture.resize((width, height), FILTER, reducing_gap=3.0)
+        picture = picture.resize((width, height), FILTER, reducing_gap=REDUCING_GAP)
     if picture.mode == "RGBA":
         background = Image.new("RGBA", picture.size, BACKGROUND)
         picture = Image.alpha_composite(background, picture).convert("RGB")
