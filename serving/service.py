@@ -62,6 +62,7 @@ def _load() -> tuple[settings.Settings, Classifier]:
 
 
 SETTINGS, CLASSIFIER = _load()
+logs.configure(SETTINGS.log_format)
 # The longest that a request can take.
 _LONGEST_SECONDS: Final = SETTINGS.upload_time_limit + SETTINGS.time_limit + 10.0
 CONCURRENCY: Final = SETTINGS.concurrency or usable_cpus()
@@ -77,7 +78,6 @@ class AlexNetService:
     """Names what is in a picture: one of the classes that the model file lists."""
 
     def __init__(self) -> None:
-        logs.configure(SETTINGS.log_format)
         if len(installed_runtimes()) > 1:
             logs.LOGGER.warning("onnxruntime and onnxruntime-gpu are both installed: the GPU cannot be used")
         height, width, channels = CLASSIFIER.image_shape
