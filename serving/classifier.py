@@ -46,6 +46,8 @@ class Classifier:
         try:
             if gpu != "never" and _CUDA not in ort.get_available_providers():
                 providers = [_CPU]
+            elif gpu != "never":
+                ort.preload_dlls()  # CUDA and cuDNN may be pip's, in folders where nothing else looks
             self._session = ort.InferenceSession(content, options, providers=providers)
         except Exception as error:  # ONNX Runtime has a class of its own for each way to be damaged
             raise UserError(

@@ -218,6 +218,19 @@ def test_which_packages_of_onnx_runtime_are_installed(
     assert classifier.installed_runtimes() == list(packages)
 
 
+def test_cuda_that_pip_installed_is_looked_for_when_a_gpu_is_wanted(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked = []
+    monkeypatch.setattr(classifier.ort, "preload_dlls", lambda: looked.append(True))
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    monkeypatch.setattr(classifier.ort, "get_available_providers", lambda: providers)
+    Classifier(tiny_model, threads=1)
+    assert looked == []
+    Classifier(tiny_model, threads=1, gpu="prefer")
+    assert looked == [True]
+
+
 def test_threads_follow_the_usable_cpus(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(classifier, "usable_cpus", lambda: 3)
     assert Classifier(tiny_model).threads == 3
