@@ -26,7 +26,7 @@ CODES: Final[dict[str, Code]] = {
     "unauthorized": Code(401, "An API key is needed and was not given, or is not a known one."),
     "not_found": Code(404, "There is no such route."),
     "method_not_allowed": Code(405, "The route does not take this method; the `Allow` header lists those it takes."),
-    "upload_too_slow": Code(408, "The body did not arrive within the time for uploads."),
+    "upload_too_slow": Code(408, "The request did not arrive within the time for uploads, its head and its body each."),
     "body_too_large": Code(413, "The body is larger than the limit."),
     "too_many_images": Code(413, "The request holds more images than one request may."),
     "unsupported_media_type": Code(415, "The content type or content encoding of the body is not one that is read."),

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from benchmarks.server import Server
 from serving import openapi
 from serving.settings import Settings
