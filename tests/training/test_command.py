@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import training
-from training import files
 from training.__main__ import main
 from training.settings import Settings
 
@@ -135,10 +134,11 @@ def test_a_run_goes_on_by_the_command(
     folder = tmp_path / "run"
     folder.mkdir()
     os.link(small_run / "last.pt", folder / "last.pt")
-    assert main(["train", "--resume", str(folder), "--data", str(data_root), "--epochs", "2"]) == 0
+    assert main(["train", "--resume", str(folder), "--data", str(data_root), "--epochs", "3"]) == 0
     assert f"done: {folder}" in capsys.readouterr().out
-    assert (folder / "metrics.csv").read_bytes() == (small_run / "metrics.csv").read_bytes()
-    assert files.sha256(folder / "last.pt") == files.sha256(small_run / "last.pt")
+    before, after = ((run / "metrics.csv").read_text().splitlines() for run in (small_run, folder))
+    assert after[:3] == before
+    assert after[3].startswith("3,")
 
 
 def test_importing_a_module_does_nothing(tmp_path: Path) -> None:

@@ -157,7 +157,7 @@ def test_known_predictions_are_counted_by_image_whatever_the_batch_size(batch_si
 
 
 def test_validation_does_not_depend_on_the_batch_size(small_run: Path, fixture_images: Images) -> None:
-    model = _restore(small_run / "best.pt")
+    model = _restore(small_run / "best.pt").train()  # as an epoch leaves it: validation has to turn dropout off
     some = fixture_images.take(np.arange(70))
     tensors = trainer._Tensors(torch.from_numpy(some.pixels), torch.from_numpy(some.labels))
     results = [trainer._validate(model, tensors, size, _fp32(), lambda: None) for size in (1, 32, 1000)]
@@ -267,15 +267,23 @@ def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, small_run: Path) 
         assert "\n" not in str(caught.value)
 
 
+def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Intruder:
+        def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
+            return Path.touch, (tmp_path / "ran",)
+
+    torch.save({"model": Intruder(), "settings": {}, "classes": [], "rows": []}, tmp_path / "foreign.pt")
+    with pytest.raises(UserError, match="not a whole checkpoint"):
+        trainer.load_checkpoint(tmp_path / "foreign.pt")
+    assert not (tmp_path / "ran").exists()
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
-def test_a_gpu_trains_and_its_run_is_resumed_on_the_cpu(
-    tmp_path: Path, data_root: Path, small_settings: Settings
-) -> None:
+def test_a_gpu_trains_and_resumes(tmp_path: Path, data_root: Path, small_settings: Settings) -> None:
     settings = dataclasses.replace(small_settings, epochs=1, device="auto", precision="auto")
     trainer.start(settings, data_root, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["device"] == "cuda"
-    _, saved = trainer.load_checkpoint(tmp_path / "run" / "last.pt"), _rows(tmp_path / "run")
-    assert np.isfinite(saved[0]["training_loss"])
+    assert np.isfinite(_rows(tmp_path / "run")[0]["training_loss"])
     trainer.resume(tmp_path / "run", data_root, epochs=2)
     assert len(_rows(tmp_path / "run")) == 2
 
