@@ -1,6 +1,7 @@
 """From an HTTP request to an answer, without torch.
 
-    request
+    connection
+      |  protocol.py    valid HTTP, in time                                         (uvicorn)
       |  gate.py        request id, key, one shape for every error, log, metrics    (BentoML answers the rest)
       |  routes.py      /classify, /classify_batch, /preview, /model, /metrics, /ui
       |  inputs.py      form, raw body or JSON -> bytes of images, counted and timed as they come
@@ -11,5 +12,5 @@
     classifier.py       pixels -> probabilities float32 [N, classes]                (ONNX Runtime)
 
 `service.py` puts them together for `bentoml serve`; `settings.py` reads the environment, `errors.py` lists the error
-codes, `openapi.py` describes the routes. Nothing here imports anything else of ours.
+codes, `openapi.py` and `documentation.py` describe the routes. Nothing here imports anything else of ours.
 """

@@ -10,7 +10,8 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -40,10 +41,41 @@ class Job:
     top_k: int
 
 
-async def read_job(request: Request, settings: Settings, classes: int, *, batch: bool) -> Job:
+class Held:
+    """The bytes of bodies that a worker holds at the moment, all requests together: never more than `limit`."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self.bytes = 0  # touched on the event loop alone
+
+    @contextmanager
+    def share(self) -> Iterator[Callable[[int], None]]:
+        """A function that adds to the bytes held; when the block ends they are given back.
+
+        The function raises `RequestError` `overloaded` when there is no room.
+        """
+        own = 0
+
+        def add(size: int) -> None:
+            nonlocal own
+            if self.bytes + size > self._limit:
+                raise RequestError("overloaded", "Too many uploads at once; try again in a moment.")
+            own += size
+            self.bytes += size
+
+        try:
+            yield add
+        finally:
+            self.bytes -= own
+
+
+async def read_job(
+    request: Request, settings: Settings, classes: int, add: Callable[[int], None], *, batch: bool
+) -> Job:
     """The images of `request`; with `batch` any number up to the limit, without it exactly one.
 
-    Raises `RequestError` when there is none, or the body is too large, too slow, malformed or of an unknown type.
+    `add` is told of each chunk of the body, of `Held.share`. Raises `RequestError` when there is no image, or the body
+    is too large, too slow, malformed or of an unknown type.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise RequestError("unsupported_media_type", "The body is compressed; send it without Content-Encoding.")
@@ -51,11 +83,11 @@ async def read_job(request: Request, settings: Settings, classes: int, *, batch:
     try:
         async with asyncio.timeout(settings.upload_time_limit):
             if media_type == _MULTIPART:
-                fields = await _read_form(request, settings)
+                fields = await _read_form(request, settings, add)
             elif media_type == _JSON:
-                fields = _read_json(await _read_all(request, settings), batch)
+                fields = _read_json(await _read_all(request, settings, add), batch)
             elif _is_raw(media_type) and not batch:
-                fields = {ONE: [await _read_all(request, settings)]}
+                fields = {ONE: [await _read_all(request, settings, add)]}
             else:
                 raise _unsupported(media_type, batch)
     except TimeoutError as error:
@@ -87,7 +119,7 @@ def _too_many(limit: int) -> RequestError:
     return RequestError("too_many_images", f"At most {limit} image{'s' * (limit > 1)} in a request.")
 
 
-async def _stream(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
+async def _stream(request: Request, limit: int, add: Callable[[int], None]) -> AsyncGenerator[bytes, None]:
     """The body as it comes. Raises `RequestError` as soon as it is known to be larger than `limit` bytes."""
     error = RequestError("body_too_large", f"The body is larger than {limit} bytes.")
     declared = request.headers.get("content-length", "")
@@ -99,13 +131,14 @@ async def _stream(request: Request, limit: int) -> AsyncGenerator[bytes, None]:
             size += len(chunk)
             if size > limit:
                 raise error
+            add(len(chunk))
             yield chunk
     except ClientDisconnect as gone:
         raise RequestError("malformed_request", "The body ended before its announced end.") from gone
 
 
-async def _read_all(request: Request, settings: Settings) -> bytes:
-    return b"".join([chunk async for chunk in _stream(request, settings.max_body_bytes)])
+async def _read_all(request: Request, settings: Settings, add: Callable[[int], None]) -> bytes:
+    return b"".join([chunk async for chunk in _stream(request, settings.max_body_bytes, add)])
 
 
 class _InMemory(MultiPartParser):
@@ -119,9 +152,9 @@ class _InMemory(MultiPartParser):
         self.ended = True
 
 
-async def _read_form(request: Request, settings: Settings) -> dict[str, list[Any]]:
+async def _read_form(request: Request, settings: Settings, add: Callable[[int], None]) -> dict[str, list[Any]]:
     async def stream() -> AsyncGenerator[bytes, None]:
-        async for chunk in _stream(request, settings.max_body_bytes):
+        async for chunk in _stream(request, settings.max_body_bytes, add):
             yield chunk
         if not parser.ended:
             raise MultiPartException("It ends before its last boundary.")

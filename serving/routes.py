@@ -18,7 +18,7 @@ from serving.classifier import Classifier
 from serving.errors import RequestError
 from serving.gate import METRICS, Routes
 from serving.images import decode, to_png
-from serving.inputs import Job, read_job
+from serving.inputs import Held, Job, read_job
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.pool import Pool
 from serving.settings import Settings
@@ -40,6 +40,7 @@ class Api:
         self.classifier = classifier
         self.metrics = metrics
         self._settings = settings
+        self._held = Held(settings.max_held_bytes)
         self._pool = Pool(concurrency, settings.queue, settings.time_limit)
         self._identity = {"name": classifier.name, "sha256": classifier.sha256}
         metrics.model_info.labels(
@@ -70,18 +71,21 @@ class Api:
 
     async def classify(self, request: Request) -> Response:
         """One image: its best classes, best first."""
-        job = await read_job(request, self._settings, len(self.classifier.classes), batch=False)
-        (result,) = await self._run(job)
+        with self._held.share() as add:
+            job = await read_job(request, self._settings, len(self.classifier.classes), add, batch=False)
+            (result,) = await self._run(job)
         if isinstance(result, RequestError):
             raise result
         return self._respond({"predictions": result})
 
     async def classify_batch(self, request: Request) -> Response:
         """Many images: for each, in order, its best classes or its error."""
-        job = await read_job(request, self._settings, len(self.classifier.classes), batch=True)
+        with self._held.share() as add:
+            job = await read_job(request, self._settings, len(self.classifier.classes), add, batch=True)
+            found = await self._run(job)
         results: list[dict[str, Any]] = [
             {"error": result.describe()} if isinstance(result, RequestError) else {"predictions": result}
-            for result in await self._run(job)
+            for result in found
         ]
         for result in results:
             if "error" in result:
@@ -90,8 +94,9 @@ class Api:
 
     async def preview(self, request: Request) -> Response:
         """One image as the model sees it: a PNG file of its pixels. Classifying that file gives the same scores."""
-        job = await read_job(request, self._settings, len(self.classifier.classes), batch=False)
-        content = await self._pool.run(lambda: to_png(self._decode(job.images[0])))
+        with self._held.share() as add:
+            job = await read_job(request, self._settings, len(self.classifier.classes), add, batch=False)
+            content = await self._pool.run(lambda: to_png(self._decode(job.images[0])))
         return Response(content, media_type="image/png")
 
     async def model(self, _: Request) -> Response:

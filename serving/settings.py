@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serving.errors import UserError
@@ -33,6 +33,12 @@ class Settings(BaseSettings):
         "never", description="`require` refuses to start without a usable GPU, `prefer` says so and goes on on the CPU"
     )
     max_body_bytes: int = Field(10_000_000, ge=1, description="largest request body")
+    max_held_bytes: int = Field(
+        500_000_000,
+        ge=1,
+        validate_default=True,
+        description="bytes of request bodies that a worker holds at once; more are told 503 `overloaded`",
+    )
     max_images: int = Field(64, ge=1, description="most images in one request")
     max_pixels: int = Field(
         64_000_000, ge=1, le=_PILLOW_MAX_PIXELS, description="most pixels that an image's header may claim"
@@ -64,6 +70,13 @@ class Settings(BaseSettings):
         if value.strip() and not all(parts):
             raise ValueError("an entry between the commas is empty")
         return tuple(part for part in parts if part)
+
+    @field_validator("max_held_bytes")
+    @classmethod
+    def _check_room(cls, value: int, info: ValidationInfo) -> int:
+        if value < info.data.get("max_body_bytes", 0):
+            raise ValueError("less than ALEXNET_MAX_BODY_BYTES: no such body could be taken")
+        return value
 
     @field_validator("api_keys")
     @classmethod

@@ -12,7 +12,7 @@ import pytest
 from starlette.requests import Request
 
 from serving.errors import RequestError
-from serving.inputs import DEFAULT_TOP_K, Job, read_job
+from serving.inputs import DEFAULT_TOP_K, Held, Job, read_job
 from serving.settings import Settings
 
 CLASSES = 10
@@ -51,6 +51,7 @@ def read(
     headers: dict[str, str] | None = None,
     chunk_seconds: float = 0,
     ends: bool = True,
+    held: Held | None = None,
 ) -> Job:
     """What `read_job` makes of a body that comes in these chunks; without `ends` the client hangs up after them."""
     received = iter([chunks] if isinstance(chunks, bytes) else chunks)
@@ -70,7 +71,8 @@ def read(
         "query_string": query.encode(),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
     }
-    return asyncio.run(read_job(Request(scope, receive), settings, classes, batch=batch))
+    with (held or Held(settings.max_held_bytes)).share() as add:
+        return asyncio.run(read_job(Request(scope, receive), settings, classes, add, batch=batch))
 
 
 def refused(*arguments: Any, **options: Any) -> str:
@@ -392,3 +394,28 @@ def test_a_large_form_is_not_written_to_disk(monkeypatch: pytest.MonkeyPatch) ->
     content = bytes(3_000_000)
     settings = Settings(max_body_bytes=5_000_000)
     assert read(form(part("image", content)), FORM, settings=settings).images == [content]
+
+
+def test_no_more_bytes_are_held_than_configured_whatever_the_number_of_uploads() -> None:
+    held = Held(10_000)
+    with held.share() as add, held.share() as add_other:
+        add(6_000)
+        add_other(4_000)
+        for adding in (add, add_other):
+            with pytest.raises(RequestError) as caught:
+                adding(1)
+            assert caught.value.code == "overloaded"
+        assert held.bytes == 10_000
+    assert held.bytes == 0
+
+
+def test_a_body_that_finds_no_room_is_refused_while_it_comes_and_later_ones_are_taken() -> None:
+    settings = Settings(max_body_bytes=10_000, max_held_bytes=10_000)
+    held = Held(settings.max_held_bytes)
+    with held.share() as add:
+        add(9_000)
+        for body, media_type in ((bytes(2_000), "image/png"), (form(part("image", bytes(2_000))), FORM)):
+            assert refused([body[:500], body[500:]], media_type, settings=settings, held=held) == "overloaded"
+            assert held.bytes == 9_000
+    assert len(read(bytes(2_000), "image/png", settings=settings, held=held).images) == 1
+    assert held.bytes == 0

@@ -11,6 +11,7 @@ WRONG = {
     "threads": ("-1", "many"),
     "gpu": ("yes", "REQUIRE", ""),
     "max_body_bytes": ("0", "10MB", "-5"),
+    "max_held_bytes": ("0", "x", "9999999"),
     "max_images": ("0", "x"),
     "max_pixels": ("0", "1e9", "999999999999"),
     "concurrency": ("-1", "x"),
@@ -54,6 +55,14 @@ def test_a_wrong_value_is_one_line_that_names_its_variable(
 
 def test_every_setting_but_the_path_has_wrong_values_that_are_tried() -> None:
     assert set(WRONG) == set(Settings.model_fields) - {"model"}
+
+
+def test_a_body_that_could_never_be_held_is_refused_as_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALEXNET_MAX_BODY_BYTES", "600000000")
+    with pytest.raises(UserError, match="ALEXNET_MAX_HELD_BYTES: "):
+        settings.load()
+    monkeypatch.setenv("ALEXNET_MAX_HELD_BYTES", "600000000")
+    settings.load()
 
 
 def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
