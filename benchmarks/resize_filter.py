@@ -11,7 +11,7 @@ with the order of the filters.
 import argparse
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 from unittest import mock
@@ -95,7 +95,7 @@ def predict(model: Classifier, pixels: Pixels) -> npt.NDArray[np.float32]:
     return np.concatenate(parts)
 
 
-def ranking(rows: list[tuple[object, ...]]) -> list[tuple[float, float, str, str]]:
+def ranking(rows: Sequence[Sequence[object]]) -> list[tuple[float, float, str, str]]:
     """Share of images that keep their class, mean shift, filter and gap: best first."""
     totals: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in rows:

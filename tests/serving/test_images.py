@@ -1,6 +1,7 @@
 """Bytes to pixels: what is no image, what is damaged, what lies, and that every way to write a picture is read."""
 
 import contextlib
+import csv
 import io
 import random
 import struct
@@ -14,6 +15,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
+from benchmarks import resize_filter
 from serving import images
 from serving.errors import CODES, RequestError
 from tests.serving import pictures
@@ -261,6 +263,7 @@ def test_an_orientation_that_means_nothing_is_ignored(value: int) -> None:
     np.testing.assert_array_equal(decode(encode(SMALL, "PNG", exif=exif)), np.asarray(SMALL))
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")
 def test_broken_exif_beside_a_whole_picture_is_ignored() -> None:
     whole = WHOLE["jpeg"]
     segment = b"\xff\xe1" + struct.pack(">H", 30) + b"Exif\0\0" + b"MM\0*\xff\xff\xff\xff" + bytes(14)
@@ -454,6 +457,24 @@ def test_a_rectangle_is_squeezed_as_a_whole() -> None:
     pixels = decode(encode(wide))
     assert pixels[16, 0, 2] > 200  # the left edge is still there
     assert pixels[16, -1, 0] > 200
+
+
+def test_the_filter_is_the_one_that_keeps_most_classes_of_photos_that_were_scaled_up() -> None:
+    with resize_filter.RESULT.open(newline="") as file:
+        _, *rows = csv.reader(file)
+    kept, _, name, _ = resize_filter.ranking(rows)[0]
+    assert name == images.FILTER.name
+    assert kept > 0.9
+
+
+def test_the_filters_are_measured_on_what_the_service_makes_of_the_files() -> None:
+    files = list(resize_filter.scaled_up(np.asarray(SMALL)))
+    assert len({(filter_, factor, kind) for filter_, factor, kind, _ in files}) == len(files) == 27
+    for _, _, _, content in files[-3:]:
+        np.testing.assert_array_equal(
+            resize_filter.decode(content, SIDE, images.FILTER, images.REDUCING_GAP), decode(content)
+        )
+        assert (resize_filter.decode(content, SIDE, Image.Resampling.NEAREST, None) != decode(content)).any()
 
 
 def test_opaque_alpha_changes_nothing() -> None:
