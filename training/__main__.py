@@ -17,8 +17,7 @@ from training.settings import Settings
 
 DATA = Path("data")
 RUNS = Path("runs")
-MODEL_FOLDER = Path("models/alexnet")
-MODEL = MODEL_FOLDER / "model.onnx"
+MODEL = Path("models/alexnet/model.onnx")
 PUBLISHED = Path("docs/runs/published")
 
 
@@ -89,7 +88,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     evaluate.evaluate(
         options.model,
         options.data,
-        options.output,
+        options.output or options.model.parent,
         split=options.split,
         predictions=options.predictions,
         batch_size=options.batch_size,
@@ -125,7 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = _command(commands, "evaluate", _evaluate, "measure a model, on the test images unless told otherwise")
     evaluate.add_argument("model", type=Path, nargs="?", default=MODEL, metavar="MODEL", help="default: %(default)s")
     _add_data(evaluate)
-    evaluate.add_argument("--output", type=Path, default=MODEL_FOLDER, metavar="DIR", help="default: %(default)s")
+    evaluate.add_argument("--output", type=Path, metavar="DIR", help="default: the folder of the model")
     evaluate.add_argument("--batch-size", type=int, default=256, metavar="N", help="changes no result (default: 256)")
     about = "test, or the training images that the model's run held out (default: test)"
     evaluate.add_argument("--split", choices=("test", "validation"), default="test", help=about)

@@ -69,8 +69,7 @@ def start(settings: Settings, data_root: Path, folder: Path) -> Path:
 
     Raises `UserError` when the folder is taken, the device is not there, or weights or data cannot be read.
     """
-    if folder.exists():
-        raise UserError(f"{folder} is there already: continue it with --resume {folder}, or give another --output")
+    _check_free(folder)
     _keep_freed_memory()
     device = _device(settings)
     torch.manual_seed(settings.seed)
@@ -79,7 +78,7 @@ def start(settings: Settings, data_root: Path, folder: Path) -> Path:
     model.to(device).to(memory_format=torch.channels_last)
     run = _Run(folder, settings, model, _optimizer(model, settings), [])
     images = _read_images(settings, data_root)
-    folder.mkdir(parents=True)
+    folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / "config.json", _config(run, device))
     _save(run)
     return _fit(run, *images, device)
@@ -89,13 +88,15 @@ def resume(folder: Path, data_root: Path, epochs: int | None = None) -> Path:
     """Continue the run in `folder` after its last whole epoch, to `epochs` when given; returns the folder.
 
     On the CPU the result is bit for bit that of a run that was never interrupted. Raises `UserError` when `folder`
-    holds no run.
+    holds no run, or one of more epochs already.
     """
     _keep_freed_memory()
     saved = load_checkpoint(folder / "last.pt")
     settings = Settings.from_dict(saved["settings"])
     if epochs is not None:
         settings = dataclasses.replace(settings, epochs=epochs)
+    if settings.epochs < len(saved["rows"]):
+        raise UserError(f"{folder} has {len(saved['rows'])} epochs already; give --epochs {len(saved['rows'])} or more")
     device = _device(settings)
     model = AlexNet(len(saved["classes"]), settings.input_size, settings.dropout)
     model.to(device).to(memory_format=torch.channels_last)
@@ -125,6 +126,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     if not isinstance(saved, dict) or not {"model", "settings", "classes", "rows"} <= saved.keys():
         raise UserError(f"{path}: not a checkpoint of this project")
     return saved
+
+
+def _check_free(folder: Path) -> None:
+    """Refuse a folder that holds something; what a run leaves when stopped before its first checkpoint is nothing."""
+    if (folder / "last.pt").exists():
+        raise UserError(f"{folder} is there already: continue it with --resume {folder}, or give another --output")
+    if folder.exists() and any(item.name != "config.json" and item.suffix != ".part" for item in folder.iterdir()):
+        raise UserError(f"{folder} holds other files: give another --output")
 
 
 def _fit(run: _Run, training: data.Images, validation: data.Images, device: torch.device) -> Path:

@@ -249,6 +249,27 @@ def test_a_folder_that_is_taken_is_left_alone(small_run: Path, data_root: Path, 
     assert {path: path.stat().st_mtime_ns for path in small_run.iterdir()} == before
 
 
+def test_a_folder_of_other_files_is_left_alone(tmp_path: Path, data_root: Path, small_settings: Settings) -> None:
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="holds other files: give another --output"):
+        trainer.start(small_settings, data_root, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_run_stopped_before_its_first_checkpoint_can_start_again(
+    tmp_path: Path, data_root: Path, small_settings: Settings
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / ".last.pt.1.part").write_text("cut")
+    trainer.start(dataclasses.replace(small_settings, epochs=1), data_root, tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["settings"]["epochs"] == 1
+
+
+def test_a_run_is_not_cut_back_to_fewer_epochs(small_run: Path, data_root: Path) -> None:
+    with pytest.raises(UserError, match="has 2 epochs already; give --epochs 2 or more"):
+        trainer.resume(small_run, data_root, epochs=1)
+
+
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, small_run: Path) -> None:
     with (small_run / "best.pt").open("rb") as file:
         (tmp_path / "cut.pt").write_bytes(file.read(1_000_000))
