@@ -276,6 +276,8 @@ def test_16_bit_grey_is_scaled_like_its_8_bit_twin() -> None:
     assert deep.mode == "I;16"
     twin = decode(encode(Image.fromarray(grey)))
     np.testing.assert_array_equal(decode(encode(deep)), twin)
+    fine = np.random.default_rng(0).integers(0, 256, grey.shape, dtype=np.uint16)  # what 8 bits cannot hold
+    np.testing.assert_array_equal(decode(encode(Image.fromarray(grey.astype(np.uint16) * 256 + fine))), twin)
     assert len(np.unique(twin)) > 50  # and not white throughout
 
 

@@ -100,6 +100,41 @@ def test_what_is_no_valid_http_is_an_error_of_the_one_shape(sent: bytes, service
     assert seconds < MARGIN
 
 
+def test_what_is_no_valid_http_after_an_answer_has_begun_only_closes(service: Server) -> None:
+    chunk = b"200000\r\n" + bytes(0x200000) + b"\r\n"  # two megabytes
+    answer, _ = talk(service, [POST + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 6, b"nonsense\r\n"], pause=0.05)
+    assert code_of(answer) == "body_too_large"
+    request_id = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["request_id"]
+    lines: list[str] = []
+    until = time.monotonic() + MARGIN
+    while not lines and time.monotonic() < until:  # it is written when the connection has closed
+        time.sleep(0.05)
+        lines = [line for line in service.log.read_text().splitlines() if request_id in line]
+    assert "status=413 code=body_too_large" in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("head", "code"),
+    [
+        (POST + b"Content-Length: 30000000\r\n\r\n", "body_too_large"),
+        (b"GARBAGE\r\n\r\n", "malformed_request"),
+        (b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 30000000\r\n\r\n", "not_found"),
+    ],
+)
+def test_a_client_that_reads_only_after_it_has_sent_all_gets_its_answer(
+    head: bytes, code: str, service: Server
+) -> None:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as connection:
+        connection.sendall(head)
+        for _ in range(30):
+            time.sleep(0.002)
+            connection.sendall(bytes(1_000_000))  # fails on a connection that was closed too early
+        answer = b""
+        while piece := connection.recv(65_536):
+            answer += piece
+    assert code_of(answer) == code
+
+
 def test_the_service_goes_on_after_it_and_has_counted_it(service: Server) -> None:
     def count() -> float:
         lines = httpx.get(service.url + "/metrics").text.splitlines()
@@ -217,3 +252,9 @@ def test_slow_clients_do_not_keep_others_waiting(impatient: Server) -> None:
     finally:
         for connection in slow:
             connection.close()
+
+
+def test_none_of_this_is_a_mistake_of_ours(service: Server, impatient: Server) -> None:
+    for server in (service, impatient):
+        assert "Traceback" not in server.log.read_text()
+        assert "[ERROR]" not in server.log.read_text()

@@ -357,6 +357,13 @@ def test_memory_is_flat_after_the_first_requests(service: Server, client: httpx.
     assert service.memory_mb() - before < 5  # 3 kB left behind by each request would be seen
 
 
+def test_no_request_of_all_these_was_a_mistake_of_ours(service: Server, client: httpx.Client) -> None:
+    log = service.log.read_text()
+    assert "Traceback" not in log
+    assert "[ERROR]" not in log
+    assert "internal_error" not in client.get("/metrics").text
+
+
 def test_nothing_connected_to_anywhere(connections: Path, service: Server) -> None:
     # The services of all tests so far, from their start on, and those that have stopped, to their end.
     assert not connections.exists() or connections.read_text() == ""
