@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Final
 import h11
 from starlette.responses import Response
 from uvicorn.config import HTTP_PROTOCOLS
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
 from serving.errors import RequestError
@@ -59,7 +60,7 @@ class Protocol(H11Protocol):
         """Start the requests that have arrived."""
         super().handle_events()
         if self._leaving and self._answering():
-            self.cycle.keep_alive = False
+            self._answer_last()
         self._watch()
 
     def on_response_complete(self) -> None:
@@ -83,7 +84,7 @@ class Protocol(H11Protocol):
         self._leaving = True
         self.loop.call_later(self.drain_seconds, self.transport.abort)
         if self._answering():
-            self.cycle.keep_alive = False
+            self._answer_last()
         else:
             self.loop.call_later(_LAST_CALL_SECONDS, self._last_call)
 
@@ -96,6 +97,12 @@ class Protocol(H11Protocol):
 
     def _should_upgrade(self) -> bool:
         return False  # there are no WebSockets here: the request is answered as plain HTTP
+
+    def _answer_last(self) -> None:
+        """Close the connection after this answer, and say so in it, lest the client sends another request."""
+        self.cycle.keep_alive = False
+        if not self.cycle.response_started:
+            self.cycle.scope["headers"] = [*self.cycle.scope["headers"], CLOSE_HEADER]  # uvicorn answers it in kind
 
     def _answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -140,5 +140,7 @@ def test_a_request_on_its_way_at_the_moment_of_sigterm_is_answered(start_service
         for connection in (fresh, used):
             connection.request("POST", "/classify", PICTURE)
         for connection in (fresh, used):
-            assert json.loads(connection.getresponse().read())["predictions"]
+            response = connection.getresponse()
+            assert response.headers["connection"] == "close"
+            assert json.loads(response.read())["predictions"]
         assert server.process.wait(30) == 0
