@@ -40,7 +40,7 @@ def describe(classes: Sequence[str], settings: Settings) -> dict[str, Any]:
     }
     prediction = _object({"label": {"enum": list(classes)}, "score": {"type": "number", "minimum": 0, "maximum": 1}})
     predictions = {"type": "array", "items": prediction, "minItems": 1}
-    model = _object({"name": _TEXT, "sha256": _TEXT})
+    model = _object({"name": _TEXT, "sha256": _TEXT, "degraded": {"const": True}}, ["name", "sha256"])
     failed = _object({"error": _object({"code": {"enum": [*_IMAGE]}, "message": _TEXT})})
     result = {"oneOf": [_object({"predictions": predictions}), failed]}
     parameter = {"name": TOP_K, "in": "query", "required": False, "schema": top_k}

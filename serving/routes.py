@@ -42,10 +42,12 @@ class Api:
         self._settings = settings
         self._held = Held(settings.max_held_bytes)
         self._pool = Pool(concurrency, settings.queue, settings.time_limit)
-        self._identity = {"name": classifier.name, "sha256": classifier.sha256}
+        self._identity: dict[str, Any] = {"name": classifier.name, "sha256": classifier.sha256}
         metrics.model_info.labels(
             **self._identity, provider=classifier.provider, degraded=str(classifier.degraded)
         ).set(1)
+        if classifier.degraded:  # the CPU in place of the GPU that was wanted: every answer says so
+            self._identity["degraded"] = True
 
     def routes(self) -> Routes:
         """Path to method to handler."""

@@ -121,6 +121,8 @@ def test_a_preferred_gpu_that_is_missing_is_said_everywhere_and_threads_follow_t
         ]
         assert 'degraded="True"' in info
         assert 'provider="CPUExecutionProvider"' in info
+        answer = httpx.post(server.url + "/classify", content=PICTURE, headers={"content-type": "image/jpeg"}).json()
+        assert answer["model"]["degraded"] is True
         log = server.log.read_text()
         assert "onnxruntime and onnxruntime-gpu are both installed" in log
 
