@@ -19,7 +19,7 @@ train: .venv/.dev ## the published run, from torchvision's weights, into runs/
 evaluate: .venv/.dev ## measure the committed model on the 10,000 test images
 	$(BIN)/alexnet evaluate --data $(DATA)
 
-fuzz: .venv/.dev ## 5,000 broken images and requests against the real service, for ten minutes at the most
+fuzz: .venv/.dev ## 6,000 broken images and requests against the real service, for ten minutes at the most
 	$(BIN)/python -m benchmarks.reliability fuzz
 
 container: .venv/.serving ## a container image with docker or podman; VARIANT=gpu for the one with CUDA
