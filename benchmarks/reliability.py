@@ -372,8 +372,8 @@ def report() -> str:
         "",
         "## SIGTERM under load",
         "",
-        f"{len(drained['rounds'])} times SIGTERM with {drained['in_flight']} requests ({DRAIN_IMAGES} images each) in flight: "
-        f"**{len(drained['failures'])} rounds lost an answer or did not exit with 0**; it took "
+        f"{len(drained['rounds'])} times SIGTERM with {drained['in_flight']} requests in flight, {DRAIN_IMAGES} images "
+        f"in each: **{len(drained['failures'])} rounds lost an answer or did not exit with 0**; it took "
         f"{min(r['seconds'] for r in drained['rounds'])} to {max(r['seconds'] for r in drained['rounds'])} s.",
         "",
     ]
