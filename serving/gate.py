@@ -98,6 +98,8 @@ class Gate:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (REQUEST_ID.encode(), exchange.request_id.encode())]
+                # Before a byte is sent: who has an answer finds it in the metrics, whichever worker he asks.
+                _record(exchange, scope["method"], time.perf_counter() - started, metrics, self._access_log)
             await send(message)
 
         with metrics.in_progress.track_inprogress():
@@ -106,7 +108,6 @@ class Gate:
             elif await _withhold_error(self._cors, scope, watch_in, watch_out):
                 error = RequestError("client_error", "Pages of this origin may not send this request.")
                 await _to_response(error, exchange)(scope, watch_in, watch_out)
-        _record(exchange, scope["method"], time.perf_counter() - started, metrics, self._access_log)
 
     async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
         exchange: _Exchange = scope["alexnet"]
@@ -182,7 +183,7 @@ def refuse(error: RequestError, scope: Scope | None, metrics: Metrics, access_lo
 
 
 def _record(exchange: _Exchange, method: str, seconds: float, metrics: Metrics, access_log: bool) -> None:
-    """Count and log an exchange that is over. The labels take few values, whatever clients send."""
+    """Count and log an exchange whose answer is known. The labels take few values, whatever clients send."""
     method = method if method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
     metrics.requests.labels(exchange.route, method, exchange.status).inc()
     metrics.request_seconds.labels(exchange.route).observe(seconds)

@@ -36,7 +36,7 @@ class Metrics:
             "alexnet_requests", "Requests answered.", ["route", "method", "status"], registry=registry
         )
         self.request_seconds = Histogram(
-            "alexnet_request_seconds", "Whole time of a request.", ["route"], buckets=_SECONDS, registry=registry
+            "alexnet_request_seconds", "Time until the answer is known.", ["route"], buckets=_SECONDS, registry=registry
         )
         self.in_progress = Gauge(
             "alexnet_requests_in_progress", "Requests not answered yet.", multiprocess_mode="livesum", registry=registry

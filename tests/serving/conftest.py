@@ -34,13 +34,13 @@ class App:
         self.routes = dict(self.api.routes())
         self.seen: list[str] = []
         self._behind = behind or PlainTextResponse("BentoML's own")
-        self._gate = Gate(self._pass_on, settings, lambda: (self.routes, self.metrics))
+        self.gate = Gate(self._pass_on, settings, lambda: (self.routes, self.metrics))
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The answer to one request, as `httpx.Client.request` would give it."""
 
         async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(self._gate)
+            transport = httpx.ASGITransport(self.gate)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
                 return await client.request(method, path, **options)
 

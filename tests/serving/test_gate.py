@@ -1,5 +1,6 @@
 """The gate: keys, request ids, one shape for every error, what BentoML gets to see, CORS, counting and logging."""
 
+import asyncio
 import json
 import logging
 import re
@@ -317,6 +318,24 @@ def test_requests_are_counted_by_route_method_and_status_with_few_labels(make_ap
     assert series == 4
 
 
+def test_who_has_the_first_byte_of_an_answer_finds_it_counted(make_app: MakeApp) -> None:
+    app = make_app()
+    counted = []
+
+    async def send(message: dict[str, Any]) -> None:
+        if message["type"] == "http.response.start":
+            status = str(message["status"])
+            counted.append(app.count("alexnet_requests_total", route="/classify", method="POST", status=status))
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": b"no image", "more_body": False}
+
+    headers = [(b"content-length", b"8"), (b"content-type", b"image/png")]
+    scope = {"type": "http", "method": "POST", "path": "/classify", "query_string": b"", "headers": headers}
+    asyncio.run(app.gate(scope, receive, send))  # type: ignore[arg-type]
+    assert counted == [1]
+
+
 def test_a_log_line_has_the_request_id_and_nothing_of_the_image(
     make_app: MakeApp, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -351,8 +370,6 @@ def test_what_is_no_http_request_passes(make_app: MakeApp) -> None:
 
     async def behind(scope: Scope, _: Receive, __: Send) -> None:
         seen.append(scope["type"])
-
-    import asyncio
 
     lifespan = gate.Gate(behind, app.api._settings, lambda: (app.routes, app.metrics))
     asyncio.run(lifespan({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
