@@ -167,11 +167,13 @@ def test_a_request_that_comes_while_the_service_starts_waits_and_is_answered(
 
 # In namespaces of its own: no network but the loopback, nothing to write but /tmp, a limit of one CPU as containers
 # have one, and then, with no privilege left, as a user that does not exist. Should this Python lie in root's home,
-# where no other user may go, an open folder takes the home's place.
+# where no other user may go, an open folder takes the home's place. A checkout
+# that was covered by these folders is laid there again, read-only.
 CONFINE = """
 set -e
 exec 3< "$1"
 mount --make-rprivate /
+mount --bind "$3" /mnt
 mount -t tmpfs tmpfs /tmp
 chmod 1777 /tmp
 cat <&3 > /tmp/model.onnx
@@ -182,11 +184,18 @@ case "$2" in /root/*)
     mkdir -p "$2"
     mount --bind /tmp/python "$2"
 esac
+case "$3" in /tmp/* | /root/*)
+    mkdir -p "$3"
+    mount --bind /mnt "$3"
+    mount -o remount,ro,bind "$3"
+esac
+umount /mnt
+cd "$3"
 mount -t tmpfs tmpfs /sys/fs/cgroup
 echo "100000 100000" > /sys/fs/cgroup/cpu.max
 mount -o remount,ro,bind /
 ip link set lo up
-shift 2
+shift 3
 exec setpriv --reuid 54321 --regid 54321 --clear-groups env -u HOME "$@"
 """
 CONFINED = """
@@ -249,6 +258,7 @@ def test_it_works_without_network_on_a_read_only_file_system_as_an_unknown_user(
             "confine",
             str(tiny_model),
             sys.base_prefix,
+            str(ROOT),
             sys.executable,
             "-c",
             CONFINED,
