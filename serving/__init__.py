@@ -2,7 +2,8 @@
 
     connection
       |  protocol.py    valid HTTP, in time                                         (uvicorn)
-      |  gate.py        request id, key, one shape for every error, log, metrics    (BentoML answers the rest)
+      |  gate.py        key, routes, nothing else for BentoML                       (BentoML answers the probes)
+      |  exchange.py    request id, one shape for every error, log, metrics
       |  routes.py      /classify, /classify_batch, /preview, /model, /metrics, /ui
       |  inputs.py      form, raw body or JSON -> bytes of images, counted and timed as they come
       |  pool.py        so much work at once, so much waiting, so long

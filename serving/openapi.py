@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from serving.errors import CODES
-from serving.gate import REQUEST_ID
+from serving.exchange import REQUEST_ID
 from serving.images import FORMATS
 from serving.inputs import DEFAULT_TOP_K, MANY, MAX_TOP_K, ONE, TOP_K
 from serving.settings import Settings

@@ -25,7 +25,7 @@ from bentoml.exceptions import BentoMLException
 from bentoml.validators import ContentType
 from starlette.responses import Response
 
-from serving import gate, logs, protocol, settings
+from serving import exchange, gate, logs, protocol, settings
 from serving.classifier import Classifier, installed_runtimes
 from serving.cpus import usable_cpus
 from serving.errors import RequestError, UserError
@@ -112,7 +112,7 @@ def _inside() -> tuple[Routes, Metrics]:
 
 
 def _refuse(error: RequestError, scope: Any) -> Response:
-    return gate.refuse(error, scope, _inside()[1], SETTINGS.access_log)
+    return exchange.refuse(error, scope, _inside()[1], SETTINGS.access_log)
 
 
 _service: Any = AlexNetService  # BentoML's decorator returns its own Service, which its annotations do not say
