@@ -36,7 +36,7 @@ def render(text: str) -> str:
 
 
 def _answer() -> str:
-    classifier = Classifier(MODEL_FOLDER / "model.onnx")
+    classifier = _classifier()
     api = Api(classifier, Settings(), Metrics(CollectorRegistry()), concurrency=1)
     (predictions,) = api.answer(Job([EXAMPLE.read_bytes()], DEFAULT_TOP_K))
     assert not isinstance(predictions, RequestError)
@@ -45,15 +45,23 @@ def _answer() -> str:
     return f'```json\n{{\n  "predictions": [\n{lines}\n  ],\n  "model": {model}\n}}\n```\n'
 
 
+def _classifier() -> Classifier:
+    return Classifier(MODEL_FOLDER / "model.onnx")
+
+
 def _numbers() -> str:
     metrics: dict[str, Any] = json.loads((MODEL_FOLDER / "metrics.json").read_text())
     low, high = metrics["accuracy_interval_95"]
     classes = metrics["classes"]
+    facts = _classifier().metadata
+    epoch, epochs = json.loads(facts["metrics"])["epoch"], json.loads(facts["settings"])["epochs"]
+    layers = "whole" if facts["rank"] == "full" else f"factorised to rank {facts['rank']}"
     names, values = " | ".join(classes), " | ".join(f"{row['accuracy']:.3f}" for row in classes.values())
     return (
         f"| accuracy (95 % interval) | macro F1 | weighted F1 | size |\n|---|---|---|---|\n"
         f"| {metrics['accuracy']:.4f} ({low:.4f} to {high:.4f}) | {metrics['macro_f1']:.4f} | "
         f"{metrics['weighted_f1']:.4f} | {metrics['model']['bytes'] / 1e6:.1f} MB |\n\n"
+        f"The model is that of epoch {epoch} of a run of {epochs}, its two large linear layers {layers}. "
         f"Accuracy of each class:\n\n| {names} |\n|{'---|' * len(classes)}\n| {values} |\n"
     )
 
