@@ -82,6 +82,7 @@ class Classifier:
         height, width, _ = self.image_shape
         return {
             "name": self.name,
+            "version": self._version(),
             "sha256": self.sha256,
             "classes": list(self.classes),
             "image_size": [height, width],
@@ -94,6 +95,11 @@ class Classifier:
                 "onnxruntime": ort.__version__,
             },
         }
+
+    def _version(self) -> str | None:
+        """The run and the beginning of the SHA-256 of the checkpoint that the file was exported from."""
+        run, checkpoint = self.metadata.get("run"), self.metadata.get("checkpoint_sha256")
+        return f"{run}-{checkpoint[:12]}" if run and checkpoint else None
 
     def _check_signature(self, path: Path) -> tuple[int, int, int]:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()

@@ -56,6 +56,7 @@ def test_all_that_is_said_about_a_model_is_read_from_its_file(tmp_path: Path) ->
     model = Classifier(path, threads=2)
     found = model.describe()
     assert found["name"] == "other"
+    assert found["version"] is None
     assert found["classes"] == ["a", "b", "c"]
     assert found["input_size"] == 63
     assert found["image_size"] == [SIDE, SIDE]
@@ -64,6 +65,12 @@ def test_all_that_is_said_about_a_model_is_read_from_its_file(tmp_path: Path) ->
     assert found["runtime"]["provider"] == "CPUExecutionProvider"
     assert found["runtime"]["degraded"] is False
     assert json.loads(json.dumps(found)) == found
+
+
+def test_the_version_names_the_run_and_the_checkpoint(tmp_path: Path) -> None:
+    described = {"name": "x", "classes": '["a", "b"]', "run": "first", "checkpoint_sha256": "0123456789abcdef" * 4}
+    path = write_model(tmp_path / "model.onnx", classes=("a", "b"), metadata=described)
+    assert Classifier(path, threads=1).describe()["version"] == "first-0123456789ab"
 
 
 def test_the_sha_256_is_that_of_the_file(tiny_model: Path) -> None:
