@@ -1,0 +1,60 @@
+"""The client of the container tests. It runs in a container of its own, in the network of the service's.
+
+    python ask.py one METHOD PATH [FILE]     one request; FILE is its body
+    python ask.py many COUNT FILE            COUNT batches at once; prints `in hand` when the service has them all
+
+Out: a line of JSON for each answer: `{"status": 200, "body": ...}`, and `{"failed": ...}` where none came.
+"""
+
+import asyncio
+import base64
+import json
+import sys
+from pathlib import Path
+
+import aiohttp
+
+URL = "http://127.0.0.1:3000"
+IMAGES = 4  # in a batch: enough to last, few enough for the time limit on a slow CPU
+
+
+async def ask(session: aiohttp.ClientSession, method: str, path: str, body: bytes | None, media_type: str) -> None:
+    """Send a request and print what comes."""
+    try:
+        async with session.request(method, URL + path, data=body, headers={"content-type": media_type}) as answer:
+            text = await answer.text()
+            content = json.loads(text) if answer.content_type == "application/json" else text
+            print(json.dumps({"status": answer.status, "body": content}), flush=True)
+    except (aiohttp.ClientError, OSError) as error:
+        print(json.dumps({"failed": repr(error)}), flush=True)
+
+
+async def many(session: aiohttp.ClientSession, count: int, image: bytes) -> None:
+    """`count` batches at once."""
+    body = json.dumps({"images": [base64.b64encode(image).decode()] * IMAGES}).encode()
+    tasks = [
+        asyncio.create_task(ask(session, "POST", "/classify_batch", body, "application/json")) for _ in range(count)
+    ]
+    while not all(task.done() for task in tasks):
+        async with session.get(URL + "/metrics") as answer:
+            lines = (await answer.text()).splitlines()
+        if any(line.startswith("alexnet_requests_in_progress") and float(line.split()[-1]) > count for line in lines):
+            print("in hand", flush=True)
+            break
+    await asyncio.gather(*tasks)
+
+
+async def main(command: str, *arguments: str) -> None:
+    """Run one command."""
+    timeout = aiohttp.ClientTimeout(total=100)
+    async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
+        if command == "many":
+            await many(session, int(arguments[0]), Path(arguments[1]).read_bytes())
+        else:
+            method, path, *file = arguments
+            body = Path(file[0]).read_bytes() if file else None
+            await ask(session, method, path, body, "application/octet-stream")
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))
