@@ -2,6 +2,7 @@
 
     python ask.py one METHOD PATH [FILE]     one request; FILE is its body
     python ask.py many COUNT FILE            COUNT batches at once; prints `in hand` when the service has them all
+    python ask.py load CLIENTS SECONDS FILE  each client asks again and again; prints requests a second, and times
 
 Out: a line of JSON for each answer: `{"status": 200, "body": ...}`, and `{"failed": ...}` where none came.
 """
@@ -10,6 +11,7 @@ import asyncio
 import base64
 import json
 import sys
+import time
 from pathlib import Path
 
 import aiohttp
@@ -44,15 +46,38 @@ async def many(session: aiohttp.ClientSession, count: int, image: bytes) -> None
     await asyncio.gather(*tasks)
 
 
+async def load(session: aiohttp.ClientSession, clients: int, seconds: float, image: bytes) -> None:
+    """Single images as fast as `clients` get their answers; times in seconds."""
+    times: list[float] = []
+    end = time.monotonic() + seconds
+
+    async def client() -> None:
+        while time.monotonic() < end:
+            started = time.monotonic()
+            async with session.post(URL + "/classify", data=image) as answer:
+                await answer.read()
+                answer.raise_for_status()
+            times.append(time.monotonic() - started)
+
+    started = time.monotonic()
+    await asyncio.gather(*(client() for _ in range(clients)))
+    times.sort()
+    rate = len(times) / (time.monotonic() - started)
+    print(json.dumps({"requests": rate, "p50": times[len(times) // 2], "p99": times[len(times) * 99 // 100]}))
+
+
 async def main(command: str, *arguments: str) -> None:
     """Run one command."""
     timeout = aiohttp.ClientTimeout(total=100)
     async with aiohttp.ClientSession(timeout=timeout, connector=aiohttp.TCPConnector(limit=0)) as session:
         if command == "many":
             await many(session, int(arguments[0]), Path(arguments[1]).read_bytes())
+        elif command == "load":
+            clients, seconds, file = arguments
+            await load(session, int(clients), float(seconds), Path(file).read_bytes())
         else:
-            method, path, *file = arguments
-            body = Path(file[0]).read_bytes() if file else None
+            method, path, *files = arguments
+            body = Path(files[0]).read_bytes() if files else None
             await ask(session, method, path, body, "application/octet-stream")
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from deploy.container import ROOT, describe_checkout
-from tests.container.conftest import MAX_BODY_BYTES, Image, Service, start
+from tests.container.conftest import MAX_BODY_BYTES
 from tests.container.engine import Engine
+from tests.container.service import Image, Service, memory_bytes, start
 
 CAT = "/images/cat/00000.png"
 IN_FLIGHT = 32
@@ -96,7 +97,7 @@ def test_answers_what_is_in_flight_and_leaves(
         )
         assert client.stdout is not None
         assert client.stdout.readline().strip() == "in hand"
-        memory = _memory(engine, service)
+        memory = memory_bytes(service)
         started = time.monotonic()
         code = service.stop()
         seconds = time.monotonic() - started
@@ -142,14 +143,6 @@ def test_refuses_to_start_in_one_line(
     (line,) = [line for line in done.stderr.splitlines() if complaint in line]
     assert "Traceback" not in done.stderr + done.stdout
     assert line.startswith("Error")
-
-
-def _memory(engine: Engine, service: Service) -> int:
-    """Bytes of the container that cannot be given back: neither cached files nor shared pages."""
-    script = "cat /sys/fs/cgroup/memory.stat 2>/dev/null || cat /sys/fs/cgroup/memory/memory.stat"
-    lines = engine("exec", service.id, "sh", "-c", script).stdout.splitlines()
-    values = dict(line.split() for line in lines)
-    return int(values.get("anon", values.get("total_rss", 0)))
 
 
 def _bytes(quantity: str) -> int:
