@@ -1,5 +1,6 @@
 """A real `bentoml serve` as a subprocess, for measurements and tests."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -58,7 +59,7 @@ def serving(prefix: Sequence[str] = (), **environment: str) -> Iterator[Server]:
                 env={**os.environ, "BENTOML_HOME": home, **environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a process group of its own, which can be ended as a whole
+                start_new_session=True,  # Ctrl-C in the terminal is for the measurement, which then stops the service
             )
         server = Server(f"http://127.0.0.1:{port}", port, process, log)
         try:
@@ -69,11 +70,19 @@ def serving(prefix: Sequence[str] = (), **environment: str) -> Iterator[Server]:
                 _stop(server)
 
 
+def kill_tree(pid: int) -> None:
+    """SIGKILL for a `bentoml serve` and its workers, which are in sessions of their own and would outlive it."""
+    parent = psutil.Process(pid)
+    for process in (*parent.children(recursive=True), parent):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
 def _stop(server: Server) -> None:
     try:
         server.stop()
     except subprocess.TimeoutExpired as error:
-        os.killpg(server.process.pid, signal.SIGKILL)
+        kill_tree(server.process.pid)
         raise RuntimeError(f"the service did not stop:\n{server.log.read_text()}") from error
 
 

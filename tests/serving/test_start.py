@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.server import ROOT
+from benchmarks.server import ROOT, kill_tree
 from tests.serving.conftest import StartService
 from tests.serving.models import write_model
 from tests.serving.pictures import encode, photo
@@ -38,17 +38,22 @@ def failed_start(home: Path, **environment: str) -> tuple[int, str]:
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ALEXNET_")}
-    found = subprocess.run(
+    process = subprocess.Popen(
         command,
         cwd=ROOT,
         env={**inherited, "BENTOML_HOME": str(home), **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=60,
     )
-    assert "Traceback" not in found.stdout + found.stderr
-    assert "Starting production" not in found.stdout + found.stderr  # it was never ready
-    return found.returncode, found.stderr.strip()
+    try:
+        output, errors = process.communicate(timeout=60)
+    except subprocess.TimeoutExpired:  # it did start
+        kill_tree(process.pid)
+        raise
+    assert "Traceback" not in output + errors
+    assert "Starting production" not in output + errors  # it was never ready
+    return process.returncode, errors.strip()
 
 
 def damaged(kind: str, folder: Path) -> Path:
