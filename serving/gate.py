@@ -34,7 +34,7 @@ _OPEN_FOLDERS: Final = ("/ui/", "/static_content/")
 _BENTOML_CODES: Final = {404: "not_found", 405: "method_not_allowed", 503: "unavailable", 504: "timed_out"}
 # All that BentoML ever sees. Its router takes "/classify\n" for "/classify" and would lead around our routes to its own
 # endpoints, which unpickle bodies and download URLs.
-_BENTOML_ROUTES: Final = frozenset({"/livez", "/healthz", "/readyz", "/schema.json"})
+_BENTOML_ROUTES: Final = frozenset({"/livez", "/healthz", "/schema.json"})
 _BENTOML_FOLDER: Final = "/static_content/"
 
 

@@ -5,6 +5,7 @@ In: Starlette requests. Out: responses; what cannot be answered is a `RequestErr
 
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,15 +85,11 @@ class Api:
         """Many images: for each, in order, its best classes or its error."""
         with self._held.share() as add:
             job = await read_job(request, self._settings, len(self.classifier.classes), add, batch=True)
-            found = await self._run(job)
-        results: list[dict[str, Any]] = [
-            {"error": result.describe()} if isinstance(result, RequestError) else {"predictions": result}
-            for result in found
-        ]
+            results = await self._run(job)
         for result in results:
-            if "error" in result:
-                self.metrics.errors.labels(result["error"]["code"]).inc()
-        return self._respond({"results": results})
+            if isinstance(result, RequestError):
+                self.metrics.errors.labels(result.code).inc()
+        return self._respond(in_their_places(results))
 
     async def preview(self, request: Request) -> Response:
         """One image as the model sees it: a PNG file of its pixels. Classifying that file gives the same scores."""
@@ -163,6 +160,16 @@ class Api:
         with self.metrics.stage("encode"):
             content = json.dumps({**body, "model": self._identity}, separators=(",", ":"))
             return Response(content, media_type="application/json")
+
+
+def in_their_places(results: Sequence[Predictions | RequestError]) -> dict[str, Any]:
+    """The answer to a batch: for each image, in order, its predictions or its error."""
+    return {
+        "results": [
+            {"error": result.describe()} if isinstance(result, RequestError) else {"predictions": result}
+            for result in results
+        ]
+    }
 
 
 _MEDIA_TYPES: Final = {

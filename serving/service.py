@@ -32,7 +32,7 @@ from serving.errors import RequestError, UserError
 from serving.gate import Routes
 from serving.inputs import DEFAULT_TOP_K, MAX_TOP_K, Job
 from serving.metrics import Metrics
-from serving.routes import CLASSIFY, CLASSIFY_BATCH, Api
+from serving.routes import CLASSIFY, CLASSIFY_BATCH, Api, in_their_places
 
 # The command `bentoml serve` has asked for it before it imports this module, and remembers the answer.
 usage_stats.do_not_track.cache_clear()
@@ -96,13 +96,7 @@ class AlexNetService:
     @bentoml.api(route=CLASSIFY_BATCH)
     def classify_batch(self, images: list[Picture], top_k: TopK = DEFAULT_TOP_K) -> dict[str, Any]:
         """The same for many images: in their order, predictions or an error for each."""
-        results = self.api.answer(Job([image.read_bytes() for image in images], top_k))
-        return {
-            "results": [
-                {"error": result.describe()} if isinstance(result, RequestError) else {"predictions": result}
-                for result in results
-            ]
-        }
+        return in_their_places(self.api.answer(Job([image.read_bytes() for image in images], top_k)))
 
 
 @functools.cache

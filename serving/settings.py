@@ -14,6 +14,7 @@ from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_va
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from serving.errors import UserError
+from serving.images import MAX_PIXELS
 
 PREFIX: Final = "ALEXNET_"
 _PILLOW_MAX_PIXELS: Final = 178_956_970  # Pillow opens nothing larger, whatever is set here
@@ -41,7 +42,7 @@ class Settings(BaseSettings):
     )
     max_images: int = Field(64, ge=1, description="most images in one request")
     max_pixels: int = Field(
-        64_000_000, ge=1, le=_PILLOW_MAX_PIXELS, description="most pixels that an image's header may claim"
+        MAX_PIXELS, ge=1, le=_PILLOW_MAX_PIXELS, description="most pixels that an image's header may claim"
     )
     concurrency: int = Field(
         0, ge=0, le=1024, description="requests that a worker works on at once; 0 takes the usable CPUs"

@@ -22,8 +22,8 @@ TEST_FILES: Final = ("test_batch.bin",)
 
 _URL: Final = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
 _MD5: Final = "c32a1d4ab5d03f1284b67883e8d87530"
-_SIDE: Final = 32
-_RECORD_BYTES: Final = 1 + 3 * _SIDE * _SIDE
+SIDE: Final = 32
+_RECORD_BYTES: Final = 1 + 3 * SIDE * SIDE
 
 
 @dataclass(frozen=True)
@@ -112,5 +112,5 @@ def _read_file(path: Path) -> Images:
     if labels.max() >= len(CLASSES):
         first = int(np.argmax(labels >= len(CLASSES)))
         raise UserError(f"{path}: record {first} has label {labels[first]}, more than {len(CLASSES) - 1}: {remedy}")
-    pixels = records[:, 1:].reshape(-1, 3, _SIDE, _SIDE).transpose(0, 2, 3, 1)
+    pixels = records[:, 1:].reshape(-1, 3, SIDE, SIDE).transpose(0, 2, 3, 1)
     return Images(np.ascontiguousarray(pixels), labels)

@@ -22,7 +22,6 @@ from training import data, environment, files, trainer
 from training.model import AlexNet
 
 NAME: Final = "alexnet-cifar10"
-IMAGE_SIDE: Final = 32
 
 _TOLERANCE: Final = 1e-4
 _PARITY_IMAGES: Final = 256
@@ -93,7 +92,7 @@ def _restore(saved: dict[str, Any]) -> AlexNet:
 
 
 def _to_onnx(network: _Probabilities, metadata: dict[str, str]) -> onnx.ModelProto:
-    example = torch.zeros(2, IMAGE_SIDE, IMAGE_SIDE, 3, dtype=torch.uint8)
+    example = torch.zeros(2, data.SIDE, data.SIDE, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(
