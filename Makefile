@@ -10,8 +10,8 @@ serve: .venv/.serving ## answer over HTTP on port 3000
 test: .venv/.dev ## all tests; those that need the full data set or a browser skip and say so
 	$(BIN)/pytest
 
-check: .venv/.dev ## format, lint and types
-	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+check: .venv/.dev ## format, lint, types, and known vulnerabilities where PyPI can be asked
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m deploy.audit
 
 train: .venv/.dev ## the published run, from torchvision's weights, into runs/
 	$(BIN)/alexnet train --data $(DATA)
@@ -22,12 +22,15 @@ evaluate: .venv/.dev ## measure the committed model on the 10,000 test images
 fuzz: .venv/.dev ## 6,000 broken images and requests against the real service, for ten minutes at the most
 	$(BIN)/python -m benchmarks.reliability fuzz
 
-container: .venv/.serving ## a container image with docker or podman; VARIANT=gpu for the one with CUDA
-	$(BIN)/python deploy/container.py $(VARIANT) $(CONTAINER_OPTIONS)
+container: .venv/.sbom ## a container image with docker or podman; VARIANT=gpu for the one with CUDA
+	$(BIN)/python -m deploy.container $(VARIANT) $(CONTAINER_OPTIONS)
 
 .venv/.%: requirements/%.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -r $< -e . && touch $@
+
+.venv/.sbom: requirements/dev.txt .venv/.serving
+	$(BIN)/pip install --quiet -c $< cyclonedx-bom && touch $@
 
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from deploy import sbom
+
 ROOT: Final = Path(__file__).parent.parent
 NAME: Final = "alexnet-cifar10"
 VARIANTS: Final = ("cpu", "gpu")
@@ -42,8 +44,15 @@ def find_backend() -> str | None:
 
 
 def build(variant: str, backend: str, options: Sequence[str]) -> int:
-    """Pack the Bento and make the image; returns BentoML's exit code."""
-    packed = subprocess.run(_bentoml("build", "--output", "tag"), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    """Pack the Bento, with its SBOM, and make the image; returns the exit code of the step that ends it."""
+    described = ROOT / sbom.FILE
+    try:
+        code = sbom.main(["requirements", str(ROOT / "requirements/serving.txt"), str(described)])
+        if code != 0:
+            return code
+        packed = subprocess.run(_bentoml("build", "--output", "tag"), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    finally:
+        described.unlink(missing_ok=True)  # a later `bentoml build` must not pack the SBOM of another model
     if packed.returncode != 0:
         return packed.returncode
     bento = packed.stdout.strip().splitlines()[-1].removeprefix("__tag__:")

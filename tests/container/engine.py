@@ -87,7 +87,7 @@ def python_image(engine: Engine) -> str:
 
 def build(engine: Engine, base: str, store: Path) -> dict[str, Any]:
     """Build the CPU image on `base` as `make container` does, with BentoML's store in `store`; what `inspect` says."""
-    command = [sys.executable, "deploy/container.py", VARIANTS[0]]
+    command = [sys.executable, "-m", "deploy.container", VARIANTS[0]]
     command += ["--opt", "network=host", "--opt", f"build-arg=PYTHON_IMAGE={base}"]
     # Podman would isolate its build steps with more than a machine that is a container itself may grant.
     environment = {"BENTOML_HOME": str(store), "BUILDAH_ISOLATION": "chroot"}

@@ -43,6 +43,17 @@ def test_nothing_of_the_build_is_left(engine: Engine, service: Service) -> None:
     assert engine("exec", service.id, "python", "-c", "import torch", check=False).returncode != 0
 
 
+def test_the_sbom_names_what_is_installed_and_the_model(engine: Engine, image: Image, service: Service) -> None:
+    found = json.loads(engine("exec", service.id, "cat", image.labels["alexnet.sbom"]).stdout)
+    listed = {(item["name"], item["version"]) for item in found["components"] if item["type"] == "library"}
+    script = "import importlib.metadata as m; [print(d.name, d.version) for d in m.distributions()]"
+    installed = engine("exec", service.id, "python", "-c", script).stdout.splitlines()
+    assert listed == {tuple(line.split()) for line in installed}
+    assert "onnxruntime" in {name for name, _ in listed}
+    (model,) = (item for item in found["components"] if item["type"] == "machine-learning-model")
+    assert model["hashes"] == [{"alg": "SHA-256", "content": image.labels["alexnet.model.sha256"]}]
+
+
 def test_ready_in_the_time_that_kubernetes_gives(service: Service, deployment: dict[str, Any]) -> None:
     probe = deployment["containers"][0]["startupProbe"]
     assert service.seconds_to_ready < probe["periodSeconds"] * probe["failureThreshold"] / 2
