@@ -285,8 +285,11 @@ def _device(settings: Settings) -> torch.device:
 
 
 def _uses_bf16(settings: Settings, device: torch.device) -> bool:
-    if settings.precision != "auto":
-        return settings.precision == "bf16"
+    return has_bf16(device) if settings.precision == "auto" else settings.precision == "bf16"
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the hardware computes in bfloat16 by itself."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     found = torch.cpu.get_capabilities()
