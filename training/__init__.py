@@ -17,5 +17,6 @@
     report.py             numbers -> pictures and pages      (the only import of matplotlib; the page's words are
                                                               in reproduction_page.py and riddles.py)
 
-`__main__.py` is the `alexnet` command, `arguments.py` its flags. Steps talk through files, and each imports only what it needs.
+`__main__.py` is the `alexnet` command, `arguments.py` its flags. Steps talk through files, and each imports only what
+it needs. `doctor.py` tells what is here and whether it fits (the machine: surroundings.py).
 """
