@@ -19,10 +19,12 @@ RUNS = Path("runs")
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 for a `UserError` or an unusable file, 130 when interrupted."""
+    """Run one command; returns the exit code: 0, 1 for a `UserError`, an unusable file or the command's own, 130 when
+    interrupted.
+    """
     options = arguments.parser().parse_args(given)
     try:
-        _COMMANDS[options.command](options)
+        code = _COMMANDS[options.command](options)
     except UserError as error:
         print(f"alexnet: {error}", file=sys.stderr)
         return 1
@@ -34,7 +36,7 @@ def main(given: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("alexnet: interrupted", file=sys.stderr)
         return 130
-    return 0
+    return code or 0
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -92,11 +94,20 @@ def _report(options: argparse.Namespace) -> None:
     print(report.report(options.run, options.published, options.output))
 
 
-_COMMANDS: Final[dict[str, Callable[[argparse.Namespace], None]]] = {
+def _doctor(options: argparse.Namespace) -> int:
+    from training import doctor
+
+    findings = doctor.examine(options.model, options.data, RUNS)
+    print(doctor.to_json(findings)) if options.json else doctor.show(findings)
+    return 0 if doctor.is_healthy(findings) else 1
+
+
+_COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int | None]]] = {
     "train": _train,
     "export": _export,
     "evaluate": _evaluate,
     "report": _report,
+    "doctor": _doctor,
 }
 
 

@@ -59,6 +59,11 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--published", type=Path, default=PUBLISHED, metavar="DIR", help=about)
     about = "folder for reproduction.md and its pictures (default: %(default)s)"
     report.add_argument("--output", type=Path, default=Path("docs"), metavar="DIR", help=about)
+
+    doctor = _command(commands, "doctor", "tell what is here, whether it fits together, and what to do where not")
+    doctor.add_argument("model", type=Path, nargs="?", default=MODEL, metavar="MODEL", help="default: %(default)s")
+    _add_data(doctor)
+    doctor.add_argument("--json", action="store_true", help="for programs")
     return parser
 
 
