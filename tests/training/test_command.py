@@ -156,7 +156,8 @@ def test_importing_a_module_does_nothing(tmp_path: Path) -> None:
 
 
 def test_the_command_and_what_needs_no_torch_import_none() -> None:
-    code = "import sys, training.__main__, training.data, training.doctor, training.evaluate; sys.exit('torch' in sys.modules)"
+    modules = "training.__main__, training.data, training.doctor, training.evaluate"
+    code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert _run("-c", code).returncode == 0
 
 
