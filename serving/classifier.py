@@ -7,6 +7,8 @@ Out: probabilities float32 [N, classes]. All that is known about the model is re
 import hashlib
 import importlib.metadata
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -48,7 +50,8 @@ class Classifier:
                 providers = [_CPU]
             elif gpu != "never":
                 ort.preload_dlls()  # CUDA and cuDNN may be pip's, in folders where nothing else looks
-            self._session = ort.InferenceSession(content, options, providers=providers)
+            with _muted(gpu == "require"):
+                self._session = ort.InferenceSession(content, options, providers=providers)
         except Exception as error:  # ONNX Runtime has a class of its own for each way to be damaged
             raise UserError(
                 f"{path}: not a whole ONNX file ({type(error).__name__}); fetch or export it again"
@@ -142,6 +145,18 @@ def installed_runtimes() -> list[str]:
     return found
 
 
+@contextmanager
+def _muted(wanted: bool) -> Iterator[None]:
+    """Without ONNX Runtime's own lines on a GPU that it cannot use, where our one line is about to say so."""
+    try:
+        if wanted:
+            ort.set_default_logger_severity(4)  # fatal
+        yield
+    finally:
+        if wanted:
+            ort.set_default_logger_severity(2)  # warnings, as it begins with; what it is set to cannot be asked
+
+
 def _why_no_gpu() -> str:
     found = installed_runtimes()
     if len(found) == len(_PACKAGES):
@@ -150,4 +165,6 @@ def _why_no_gpu() -> str:
         )
     if "onnxruntime-gpu" not in found:
         return "onnxruntime-gpu is not installed"
-    return "CUDA, cuDNN or the driver is missing or too old; `nvidia-smi` and ONNX Runtime's log tell more"
+    return (
+        "CUDA, cuDNN or the driver is missing or too old; `nvidia-smi` tells more, and the log with ALEXNET_GPU=prefer"
+    )

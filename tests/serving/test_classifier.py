@@ -185,6 +185,20 @@ def test_a_required_gpu_that_is_missing_refuses_to_start(tiny_model: Path) -> No
     assert "a GPU is required" in refused(tiny_model, gpu="require")
 
 
+def test_a_required_gpu_that_is_missing_is_our_line_alone_and_later_lines_are_not_lost(
+    tiny_model: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    if "CUDAExecutionProvider" not in classifier.ort.get_available_providers():
+        pytest.skip("ONNX Runtime without CUDA does not try to load it")
+    try:
+        Classifier(tiny_model, threads=1, gpu="require")
+        pytest.skip("there is a GPU")
+    except UserError:
+        assert capfd.readouterr().err == ""
+    Classifier(tiny_model, threads=1, gpu="prefer")
+    assert "CUDAExecutionProvider" in capfd.readouterr().err
+
+
 @pytest.mark.usefixtures("no_gpu")
 def test_a_preferred_gpu_that_is_missing_is_said(tiny_model: Path) -> None:
     model = Classifier(tiny_model, threads=1, gpu="prefer")
