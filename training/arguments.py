@@ -9,6 +9,8 @@ import typing
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+import shtab
+
 from training.settings import Settings
 
 DATA: Final = Path("data")
@@ -16,33 +18,67 @@ MODEL: Final = Path("models/alexnet/model.onnx")
 PUBLISHED: Final = Path("docs/runs/published")
 
 
+_JOURNEY: Final = """\
+the usual journey:
+  alexnet doctor                                             what is here, and what is missing
+  alexnet train --epochs 1 --output runs/first               CIFAR-10 to checkpoints
+  alexnet export runs/first --output runs/first/model.onnx   a checkpoint to one ONNX file, proven equal
+  alexnet evaluate runs/first/model.onnx                     its accuracy and F1 on the test images
+  ALEXNET_MODEL=runs/first/model.onnx bentoml serve          its answers over HTTP, on port 3000
+
+`alexnet COMMAND --help` tells more; README.md and docs/ tell the rest.
+"""
+_SHELLS: Final = ("bash", "zsh", "fish")
+
+
 class Parser(argparse.ArgumentParser):
-    """An `ArgumentParser` whose complaint is one line."""
+    """An `ArgumentParser` whose complaint is one line, and whose help keeps the lines of its examples."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}; see {self.prog} --help\n")
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """All commands and their flags."""
-    parser = Parser(prog="alexnet", description="AlexNet on CIFAR-10: train it, export it to ONNX, measure it.")
-    commands = parser.add_subparsers(title="commands", required=True, dest="command", metavar="COMMAND")
+    about = "AlexNet on CIFAR-10: train it, export it to ONNX, measure it."
+    whole = Parser(prog="alexnet", description=about, epilog=_JOURNEY)
+    about = f"print the completion of this command for {', '.join(_SHELLS)}"
+    shtab.add_argument_to(whole, "--print-completion", help=about)
+    whole._option_string_actions["--print-completion"].choices = _SHELLS
+    commands = whole.add_subparsers(title="commands", required=True, dest="command", metavar="COMMAND")
+    for add in (_add_train, _add_export, _add_evaluate, _add_report, _add_doctor):
+        _complete_paths(add(commands))
+    return whole
 
-    train = _command(commands, "train", "train a network, or continue a run")
+
+def _add_train(commands: Any) -> Parser:
+    about = "train a network, or continue a run"
+    train = _command(commands, "train", about, "alexnet train --epochs 1 --data data --output runs/first")
     _add_data(train)
     train.add_argument("--output", type=Path, metavar="DIR", help="folder of the new run (default: runs/<time>)")
     train.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
     _add_settings(train)
+    return train
 
-    export = _command(commands, "export", "write a checkpoint as one ONNX file, proven equal to it")
+
+def _add_export(commands: Any) -> Parser:
+    about = "write a checkpoint as one ONNX file, proven equal to it"
+    export = _command(commands, "export", about, "alexnet export runs/first --output runs/first/model.onnx --rank 128")
     export.add_argument(
         "checkpoint", type=Path, metavar="RUN|CHECKPOINT", help="a run's folder (its best.pt) or a file"
     )
     _add_data(export)
     export.add_argument("--output", type=Path, default=MODEL, metavar="FILE", help="default: %(default)s")
     export.add_argument("--rank", type=int, metavar="R", help="factorise the two large linear layers to this rank")
+    return export
 
-    evaluate = _command(commands, "evaluate", "measure a model, on the test images unless told otherwise")
+
+def _add_evaluate(commands: Any) -> Parser:
+    about = "measure a model, on the test images unless told otherwise"
+    evaluate = _command(commands, "evaluate", about, "alexnet evaluate runs/first/model.onnx --predictions")
     evaluate.add_argument("model", type=Path, nargs="?", default=MODEL, metavar="MODEL", help="default: %(default)s")
     _add_data(evaluate)
     evaluate.add_argument("--output", type=Path, metavar="DIR", help="default: the folder of the model")
@@ -50,8 +86,12 @@ def parser() -> argparse.ArgumentParser:
     about = "test, or the training images that the model's run held out (default: test)"
     evaluate.add_argument("--split", choices=("test", "validation"), default="test", help=about)
     evaluate.add_argument("--predictions", action="store_true", help="write predictions.csv too, a line per image")
+    return evaluate
 
-    report = _command(commands, "report", "compare a run with the published one, from their files alone")
+
+def _add_report(commands: Any) -> Parser:
+    about = "compare a run with the published one, from their files alone"
+    report = _command(commands, "report", about, "alexnet report runs/first --output runs/first")
     about = "folder with config.json and metrics.csv of `train`, and what `evaluate --predictions` wrote of its model "
     about += "in test/ and validation/ (default: %(default)s)"
     report.add_argument("run", type=Path, nargs="?", default=PUBLISHED, metavar="RUN", help=about)
@@ -59,17 +99,30 @@ def parser() -> argparse.ArgumentParser:
     report.add_argument("--published", type=Path, default=PUBLISHED, metavar="DIR", help=about)
     about = "folder for reproduction.md and its pictures (default: %(default)s)"
     report.add_argument("--output", type=Path, default=Path("docs"), metavar="DIR", help=about)
+    return report
 
-    doctor = _command(commands, "doctor", "tell what is here, whether it fits together, and what to do where not")
+
+def _add_doctor(commands: Any) -> Parser:
+    about = "tell what is here, whether it fits together, and what to do where it does not"
+    doctor = _command(commands, "doctor", about, "alexnet doctor runs/first/model.onnx --json")
     doctor.add_argument("model", type=Path, nargs="?", default=MODEL, metavar="MODEL", help="default: %(default)s")
     _add_data(doctor)
     doctor.add_argument("--json", action="store_true", help="for programs")
+    return doctor
+
+
+def _command(commands: Any, name: str, about: str, example: str) -> Parser:
+    description, epilog = about[0].upper() + about[1:], f"example:\n  {example}"
+    parser: Parser = commands.add_parser(name, help=about, description=description, epilog=epilog)
     return parser
 
 
-def _command(commands: Any, name: str, about: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about[0].upper() + about[1:])
-    return parser
+def _complete_paths(parser: Parser) -> None:
+    """Let shells offer folders or files for each path."""
+    for action in parser._actions:
+        if action.type is Path:
+            offered = shtab.DIRECTORY if action.metavar in ("DIR", "RUN") else shtab.FILE
+            action.complete = offered  # type: ignore[attr-defined]
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
