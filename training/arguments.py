@@ -106,7 +106,8 @@ def _add_doctor(commands: Any) -> Parser:
     about = "tell what is here, whether it fits together, and what to do where it does not"
     doctor = _command(commands, "doctor", about, "alexnet doctor runs/first/model.onnx --json")
     doctor.add_argument("model", type=Path, nargs="?", default=MODEL, metavar="MODEL", help="default: %(default)s")
-    _add_data(doctor)
+    about = "folder that is looked at for cifar-10-batches-bin/ (default: %(default)s)"
+    doctor.add_argument("--data", type=Path, default=DATA, metavar="DIR", help=about)
     doctor.add_argument("--json", action="store_true", help="for programs")
     return doctor
 
