@@ -22,15 +22,12 @@ evaluate: .venv/.dev ## measure the committed model on the 10,000 test images
 fuzz: .venv/.dev ## 6,000 broken images and requests against the real service, for ten minutes at the most
 	$(BIN)/python -m benchmarks.reliability fuzz
 
-container: .venv/.sbom ## a container image with docker or podman; VARIANT=gpu for the one with CUDA
+container: .venv/.serving .venv/.sbom ## a container image with docker or podman; VARIANT=gpu for the one with CUDA
 	$(BIN)/python -m deploy.container $(VARIANT) $(CONTAINER_OPTIONS)
 
 .venv/.%: requirements/%.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet -r $< -e . && touch $@
-
-.venv/.sbom: requirements/dev.txt .venv/.serving
-	$(BIN)/pip install --quiet -c $< cyclonedx-bom && touch $@
 
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'

@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         Path(output).write_text(describe(kind, source), encoding="utf-8")
     except ImportError as error:
-        print(f"sbom.py: {error.name} is missing: pip install -c requirements/dev.txt cyclonedx-bom", file=sys.stderr)
+        print(f"sbom.py: {error.name} is missing: pip install -r requirements/sbom.txt", file=sys.stderr)
         return 1
     except subprocess.CalledProcessError as error:
         print(f"sbom.py: {source} cannot be described: {error.stderr.strip()}", file=sys.stderr)
