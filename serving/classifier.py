@@ -7,10 +7,13 @@ Out: probabilities float32 [N, classes]. All that is known about the model is re
 import hashlib
 import importlib.metadata
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # since 1.29 it would report to Microsoft from the moment of its import
 
 import numpy as np
 import numpy.typing as npt

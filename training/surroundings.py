@@ -78,9 +78,9 @@ def memory() -> Finding:
 def runtime() -> list[Finding]:
     """ONNX Runtime: its packages, its version, its providers."""
     try:
-        import onnxruntime
+        from serving.classifier import installed_runtimes  # before onnxruntime: it turns the telemetry off
 
-        from serving.classifier import installed_runtimes
+        import onnxruntime  # isort: skip
 
         version, providers = onnxruntime.__version__, onnxruntime.get_available_providers()
     except (ImportError, AttributeError) as error:  # the latter when one of both packages was uninstalled

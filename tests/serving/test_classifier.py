@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from serving.errors import UserError
 from tests.serving.models import CLASSES, SIDE, write_model
 from training.data import Images
 
+ROOT = Path(__file__).parents[2]
 BOTH = ("onnxruntime", "onnxruntime-gpu")
 
 
@@ -250,6 +252,21 @@ def test_cuda_that_pip_installed_is_looked_for_when_a_gpu_is_wanted(
     assert looked == []
     Classifier(tiny_model, threads=1, gpu="prefer")
     assert looked == [True]
+
+
+@pytest.mark.parametrize("module", ["serving.classifier", "training.doctor"])
+def test_onnx_runtime_reports_to_nobody(module: str, tiny_model: Path, tmp_path: Path) -> None:
+    # Its telemetry begins with a device id and a queue of reports in the home folder.
+    code = f"import sys; from pathlib import Path; import {module}; from training import surroundings\n"
+    code += (
+        "surroundings.runtime()\nfrom serving.classifier import Classifier; Classifier(Path(sys.argv[1]), threads=1)"
+    )
+    kept = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
+    environment = {**kept, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [sys.executable, "-c", code, str(tiny_model)]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.rglob("*")) == []
 
 
 def test_threads_follow_the_usable_cpus(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
