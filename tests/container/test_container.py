@@ -137,6 +137,15 @@ def test_evaluates_a_mounted_folder(
     assert "accuracy" in done.stdout
 
 
+def test_the_doctor_sees_the_limits_of_the_container(engine: Engine, image: Image, hardened: list[str]) -> None:
+    done = engine.run("--rm", *hardened, image.id, "alexnet", "doctor", "--json")
+    found = {item["subject"]: item["found"] for item in json.loads(done.stdout)["findings"]}
+    assert found["memory"] == "limited to 512 MiB"
+    assert found["CPUs"].startswith("1 of ")
+    assert found["torch"] == "not installed"
+    assert image.labels["alexnet.model.sha256"] in found["model"]
+
+
 @pytest.mark.parametrize(
     ("setting", "complaint"),
     [

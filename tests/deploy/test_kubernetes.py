@@ -14,6 +14,7 @@ import pytest
 import yaml
 
 from serving.settings import PREFIX, Settings
+from training.arguments import parser
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "deploy" / "kubernetes"
@@ -35,6 +36,11 @@ def all_objects() -> list[dict[str, Any]]:
 def named(kind: str) -> dict[str, Any]:
     (found,) = (item for item in all_objects() if item["kind"] == kind)
     return found
+
+
+def with_pods() -> list[dict[str, Any]]:
+    """The Deployment and the jobs."""
+    return [item for item in all_objects() if "template" in item.get("spec", {})]
 
 
 def build(name: str) -> dict[str, dict[str, Any]]:
@@ -77,7 +83,8 @@ def test_the_overlays_take_the_image_of_their_kind() -> None:
     for name in ("cpu", "gpu"):
         found = build(f"overlays/{name}")
         assert container(found["Deployment"])["image"] == f"alexnet-cifar10:{VERSION}-{name}"
-    assert container(build("evaluate")["Job"])["image"] == f"alexnet-cifar10:{VERSION}-cpu"
+    for name in ("evaluate",):
+        assert container(build(name)["Job"])["image"] == f"alexnet-cifar10:{VERSION}-cpu"
 
 
 def test_the_gpu_overlay_asks_for_a_gpu_and_refuses_to_do_without() -> None:
@@ -114,16 +121,29 @@ def test_nothing_may_go_out() -> None:
     assert policy["egress"] == []
 
 
-@pytest.mark.parametrize("kind", ["Deployment", "Job"])
-def test_pods_have_no_right_that_they_do_not_need(kind: str) -> None:
-    pod = named(kind)["spec"]["template"]["spec"]
-    context = container(named(kind))["securityContext"]
+@pytest.mark.parametrize("item", with_pods(), ids=lambda item: item["metadata"]["name"])
+def test_pods_have_no_right_that_they_do_not_need(item: dict[str, Any]) -> None:
+    pod = item["spec"]["template"]["spec"]
+    context = container(item)["securityContext"]
     assert pod["securityContext"]["runAsNonRoot"]
     assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert not pod["automountServiceAccountToken"]
     assert not context["allowPrivilegeEscalation"]
     assert context["readOnlyRootFilesystem"]
     assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("name", ["evaluate"])
+def test_a_job_gives_a_command_that_exists_and_writes_only_where_it_may(name: str) -> None:
+    (job,) = (item for item in with_pods() if item["metadata"]["name"] == f"alexnet-{name}")
+    run = container(job)
+    program, *words = run["command"]
+    options = parser().parse_args(words)
+    assert (program, options.command) == ("alexnet", name)
+    writable = {mount["mountPath"] for mount in run["volumeMounts"] if not mount.get("readOnly")}
+    assert any(str(options.output).startswith(f"{place}/") for place in writable)
+    volumes = {volume["name"] for volume in job["spec"]["template"]["spec"]["volumes"]}
+    assert {mount["name"] for mount in run["volumeMounts"]} == volumes
 
 
 def test_the_grace_period_covers_the_longest_request() -> None:
