@@ -1,10 +1,11 @@
-"""The `alexnet` command: `alexnet train`, `alexnet export`, `alexnet evaluate`, `alexnet report`.
+"""The `alexnet` command: `alexnet train`, `alexnet export`, `alexnet evaluate`, `alexnet predict`, ...
 
 Each command imports what it needs when it runs, so that `evaluate` works where torch is not installed.
 """
 
 import argparse
 import dataclasses
+import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -86,6 +87,18 @@ def _evaluate(options: argparse.Namespace) -> None:
     )
 
 
+def _predict(options: argparse.Namespace) -> int:
+    from training import batch
+
+    request = batch.Request(**{item.name: getattr(options, item.name) for item in dataclasses.fields(batch.Request)})
+    try:
+        errors = batch.predict(request)
+    except BrokenPipeError:  # of `| head`, which has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
+        return 0
+    return 1 if errors and request.output is None else 0
+
+
 def _report(options: argparse.Namespace) -> None:
     try:
         from training import report
@@ -106,6 +119,7 @@ _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int | None]]] = {
     "train": _train,
     "export": _export,
     "evaluate": _evaluate,
+    "predict": _predict,
     "report": _report,
     "doctor": _doctor,
 }

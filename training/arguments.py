@@ -24,6 +24,7 @@ the usual journey:
   alexnet train --epochs 1 --output runs/first               CIFAR-10 to checkpoints
   alexnet export runs/first --output runs/first/model.onnx   a checkpoint to one ONNX file, proven equal
   alexnet evaluate runs/first/model.onnx                     its accuracy and F1 on the test images
+  alexnet predict cat.png --model runs/first/model.onnx      what it sees in a picture, or in millions
   ALEXNET_MODEL=runs/first/model.onnx bentoml serve          its answers over HTTP, on port 3000
 
 `alexnet COMMAND --help` tells more; README.md and docs/ tell the rest.
@@ -49,7 +50,7 @@ def parser() -> Parser:
     shtab.add_argument_to(whole, "--print-completion", help=about)
     whole._option_string_actions["--print-completion"].choices = _SHELLS
     commands = whole.add_subparsers(title="commands", required=True, dest="command", metavar="COMMAND")
-    for add in (_add_train, _add_export, _add_evaluate, _add_report, _add_doctor):
+    for add in (_add_train, _add_export, _add_evaluate, _add_predict, _add_report, _add_doctor):
         _complete_paths(add(commands))
     return whole
 
@@ -87,6 +88,30 @@ def _add_evaluate(commands: Any) -> Parser:
     evaluate.add_argument("--split", choices=("test", "validation"), default="test", help=about)
     evaluate.add_argument("--predictions", action="store_true", help="write predictions.csv too, a line per image")
     return evaluate
+
+
+def _add_predict(commands: Any) -> Parser:
+    about = "tell what is in images: in the terminal, or as a table of any length"
+    predict = _command(commands, "predict", about, "alexnet predict photos shards/*.parquet --output predictions.csv")
+    about = "image, folder, Parquet file with a column of images, or glob in quotes"
+    predict.add_argument("inputs", nargs="+", metavar="INPUT", help=about)
+    about = "table to write, .csv or .parquet (default: bars in the terminal)"
+    predict.add_argument("--output", type=Path, metavar="FILE", help=about)
+    predict.add_argument("--json", action="store_true", help="a line of JSON for each image, on standard output")
+    predict.add_argument("--model", type=Path, default=MODEL, metavar="MODEL", help="default: %(default)s")
+    predict.add_argument("--top-k", type=int, metavar="K", help="classes for each image (default: 5, or all if fewer)")
+    about = "of Parquet files: bytes, or structs of bytes and path (default: image, or the only one)"
+    predict.add_argument("--column", metavar="NAME", help=about)
+    predict.add_argument("--resume", action="store_true", help="go on with what a run that was killed left")
+    predict.add_argument("--overwrite", action="store_true", help="begin anew, whatever is there")
+    about = "images that are kept together: the most that a kill can cost (default: 1024)"
+    predict.add_argument("--part", type=int, default=1024, metavar="N", help=about)
+    predict.add_argument("--threads", type=int, metavar="N", help="threads of ONNX Runtime (default: the usable CPUs)")
+    about = "what to do with a GPU, as ALEXNET_GPU of the service (default: never)"
+    predict.add_argument("--gpu", choices=("never", "prefer", "require"), default="never", help=about)
+    about = "compute on Ray, here or on the cluster at HOST:PORT (auto: of this machine); write it after the inputs"
+    predict.add_argument("--ray", nargs="?", const="local", metavar="ADDRESS", help=about)
+    return predict
 
 
 def _add_report(commands: Any) -> Parser:
