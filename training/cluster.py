@@ -69,6 +69,7 @@ class _Worker:
 
 def _require() -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of how Ray Data itself makes its workers
     try:
         import ray
         import ray.data
