@@ -146,7 +146,7 @@ def _command(commands: Any, name: str, about: str, example: str) -> Parser:
 def _complete_paths(parser: Parser) -> None:
     """Let shells offer folders or files for each path."""
     for action in parser._actions:
-        if action.type is Path:
+        if action.type is Path or action.dest == "inputs":
             offered = shtab.DIRECTORY if action.metavar in ("DIR", "RUN") else shtab.FILE
             action.complete = offered  # type: ignore[attr-defined]
 

@@ -1,5 +1,6 @@
 """The container does what docs/deployment.md promises: built and run for real, where docker or podman can."""
 
+import csv
 import json
 import subprocess
 import time
@@ -12,7 +13,7 @@ import pytest
 from deploy.container import ROOT, describe_checkout
 from tests.container.conftest import MAX_BODY_BYTES
 from tests.container.engine import Engine
-from tests.container.service import Image, Service, memory_bytes, start
+from tests.container.service import IMAGES, Image, Service, memory_bytes, start
 
 CAT = "/images/cat/00000.png"
 IN_FLIGHT = 32
@@ -135,6 +136,20 @@ def test_evaluates_a_mounted_folder(
     assert found["model"]["sha256"] == image.labels["alexnet.model.sha256"]
     assert np.sum(found["confusion"]) == 200
     assert "accuracy" in done.stdout
+
+
+def test_predicts_a_mounted_folder(engine: Engine, image: Image, hardened: list[str], tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    mounts = ("-v", f"{IMAGES}:/images:ro", "-v", f"{tmp_path}:/output")
+    command = ("alexnet", "predict", "/images", "--output", "/output/predictions.csv")
+    engine.run("--rm", *hardened, *mounts, image.id, *command)
+    with (tmp_path / "predictions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    names = sorted(path.relative_to(IMAGES) for path in IMAGES.rglob("*.png"))
+    assert [row["path"] for row in rows] == [f"/images/{name}" for name in names]
+    hits = sum(row["label"] == name.parent.name for row, name in zip(rows, names, strict=True))
+    assert hits > 0.7 * len(names)
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
 
 
 def test_the_doctor_sees_the_limits_of_the_container(engine: Engine, image: Image, hardened: list[str]) -> None:

@@ -66,7 +66,7 @@ def test_every_object_keeps_to_the_schema(item: dict[str, Any], version: str) ->
 
 
 @pytest.mark.parametrize("version", KUBERNETES)
-@pytest.mark.parametrize("name", ["overlays/cpu", "overlays/gpu", "evaluate"])
+@pytest.mark.parametrize("name", ["overlays/cpu", "overlays/gpu", "evaluate", "predict"])
 def test_every_overlay_keeps_to_the_schema(name: str, version: str) -> None:
     for item in build(name).values():
         kubernetes_validate.validate(item, version, strict=True)
@@ -83,7 +83,7 @@ def test_the_overlays_take_the_image_of_their_kind() -> None:
     for name in ("cpu", "gpu"):
         found = build(f"overlays/{name}")
         assert container(found["Deployment"])["image"] == f"alexnet-cifar10:{VERSION}-{name}"
-    for name in ("evaluate",):
+    for name in ("evaluate", "predict"):
         assert container(build(name)["Job"])["image"] == f"alexnet-cifar10:{VERSION}-cpu"
 
 
@@ -133,7 +133,7 @@ def test_pods_have_no_right_that_they_do_not_need(item: dict[str, Any]) -> None:
     assert context["capabilities"] == {"drop": ["ALL"]}
 
 
-@pytest.mark.parametrize("name", ["evaluate"])
+@pytest.mark.parametrize("name", ["evaluate", "predict"])
 def test_a_job_gives_a_command_that_exists_and_writes_only_where_it_may(name: str) -> None:
     (job,) = (item for item in with_pods() if item["metadata"]["name"] == f"alexnet-{name}")
     run = container(job)

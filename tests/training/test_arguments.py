@@ -97,6 +97,7 @@ def test_bash_completes_commands_flags_and_paths(script: Path, folder: Path) -> 
     assert complete_in_bash(script, "alexnet", "evaluate", "--split", "") == {"test", "validation"}
     assert complete_in_bash(script, "alexnet", "train", "--resume", "runs/") == set(RUNS)
     assert "model.onnx" in complete_in_bash(script, "alexnet", "evaluate", "mod")
+    assert "model.onnx" in complete_in_bash(script, "alexnet", "predict", "mod")
     assert "model.onnx" not in complete_in_bash(script, "alexnet", "train", "--resume", "mod")
 
 
