@@ -46,8 +46,8 @@ class Request:
     json: bool = False
 
 
-def predict(request: Request, out: TextIO = sys.stdout) -> int:
-    """Do it; returns how many images could not be read or decoded.
+def predict(request: Request, out: TextIO | None = None) -> int:
+    """Do it; returns how many images could not be read or decoded. `out` is standard output unless given.
 
     Raises `UserError` when it cannot be done as it is asked for: before anything is computed, unless the cluster gives
     up, or images come or go meanwhile.
@@ -56,7 +56,7 @@ def predict(request: Request, out: TextIO = sys.stdout) -> int:
     classifier = Classifier(request.model, threads=request.threads, gpu=request.gpu)
     job = _job(request, classifier)
     if request.output is None:
-        return _show(request, job, classifier, out)
+        return _show(request, job, classifier, out or sys.stdout)
     if request.output.exists() and request.resume and not predictions.parts_folder(request.output).exists():
         print(f"{request.output} is finished; --overwrite predicts anew", file=sys.stderr)
         return 0

@@ -1,0 +1,81 @@
+"""The same table from Ray Data, also when one of two workers is killed in the middle."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+pytest.importorskip("ray", reason="ray is not installed: pip install -r requirements/ray.txt")
+
+from tests.conftest import FIXTURE
+from tests.serving.models import write_model
+from training import batch
+from training.predictions import parts_folder
+
+ROOT = Path(__file__).parents[2]
+PART = 5
+PARTS = 40
+WORKER = "ray::MapWorker"
+
+
+def workers(driver: int) -> list[psutil.Process]:
+    """The processes that predict, below the process of the command."""
+    try:
+        return [p for p in psutil.Process(driver).children(recursive=True) if p.name().startswith(WORKER)]
+    except psutil.NoSuchProcess:
+        return []
+
+
+def count_parts(output: Path) -> int:
+    return len(list(parts_folder(output).glob("0*.csv")))
+
+
+@pytest.fixture(scope="module")
+def slow(session_path: Path) -> Path:
+    """A model that takes a moment for each part, so that there is a middle."""
+    return write_model(session_path / "cluster" / "slow.onnx", rounds=500)
+
+
+def test_a_killed_worker_costs_no_row_and_doubles_none(slow: Path, tmp_path: Path) -> None:
+    whole, output = tmp_path / "whole.csv", tmp_path / "out.csv"
+    assert batch.predict(batch.Request([str(FIXTURE)], slow, whole, part=PART)) == 0
+    # As many CPUs as the test is about, wherever it runs.
+    code = "import sys; from training import cluster; from training.__main__ import main; "
+    code += "cluster.usable_cpus = lambda: 2; sys.exit(main(sys.argv[1:]))"
+    command = [sys.executable, "-c", code, "predict", str(FIXTURE), "--model", str(slow), "--output", str(output)]
+    with (tmp_path / "log").open("w") as log:
+        running = subprocess.Popen([*command, "--part", str(PART), "--ray"], cwd=ROOT, stdout=log, stderr=log)
+        try:
+            seen: set[int] = set()
+            killed = None
+            deadline = time.monotonic() + 180
+            while running.poll() is None and time.monotonic() < deadline:
+                alive = workers(running.pid)
+                seen |= {process.pid for process in alive}
+                if killed is None and len(seen) >= 2 and count_parts(output) >= 2:
+                    assert count_parts(output) < PARTS - 5, "no middle: make the model slower"
+                    killed = alive[0].pid
+                    alive[0].kill()
+                time.sleep(0.02)
+        finally:
+            if running.poll() is None:
+                running.kill()
+            running.wait(30)
+    text = (tmp_path / "log").read_text()
+    assert running.returncode == 0, text
+    assert killed is not None
+    assert len(seen) == 3, "two workers, and the one that took the place of the killed one"
+    assert output.read_bytes() == whole.read_bytes()
+    assert "200 images, none of them with an error" in " ".join(text.split())
+
+
+def test_a_cluster_that_is_not_there_is_one_line(slow: Path, tmp_path: Path) -> None:
+    command = ["predict", str(FIXTURE), "--model", str(slow), "--output", str(tmp_path / "out.csv")]
+    process = [sys.executable, "-m", "training", *command, "--ray", "127.0.0.1:1"]
+    done = subprocess.run(process, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].startswith("alexnet: Ray gave up: ")
+    assert "Traceback" not in done.stderr
