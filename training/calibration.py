@@ -1,0 +1,111 @@
+"""How far probabilities and the score for unknown things can be trusted.
+
+In: probabilities float32 [N, classes] with the labels int64 [N], or scores float [N] of known and of unknown images, of
+which unknown ones should be the higher. Out: numbers from 0 to 1, nats, and the temperature of a softmax. numpy only.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+BINS: Final = 15
+KEPT: Final = 0.95  # share of known images that the threshold of the unknown ones lets pass
+
+Floats = npt.NDArray[np.floating]
+Ints = npt.NDArray[np.int64]
+
+_TINY: Final = float(np.finfo(np.float32).tiny)  # float32 softmax gives zero, whose logarithm would say too much
+_COLDEST, _HOTTEST = 0.05, 20.0
+_GOLDEN: Final = (5**0.5 - 1) / 2
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """What was promised and what was kept, in `BINS` bins of equal width of the highest probability.
+
+    `confidence` and `accuracy` float64 [BINS] are the means of a bin, 0 where `count` int64 [BINS] is 0.
+    """
+
+    confidence: npt.NDArray[np.float64]
+    accuracy: npt.NDArray[np.float64]
+    count: Ints
+
+    @property
+    def error(self) -> float:
+        """The expected calibration error: the mean distance of the two, by image (https://arxiv.org/abs/1706.04599)."""
+        return float((self.count * np.abs(self.confidence - self.accuracy)).sum() / self.count.sum())
+
+
+def reliability(probabilities: Floats, labels: Ints) -> Reliability:
+    """Bin images by the probability of their best class; a bin holds its upper edge."""
+    confidence = probabilities.max(1).astype(np.float64)
+    hits = probabilities.argmax(1) == labels
+    place = np.clip(np.ceil(confidence * BINS).astype(np.int64) - 1, 0, BINS - 1)
+    count = np.bincount(place, minlength=BINS)
+
+    def mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return np.bincount(place, values, BINS) / np.maximum(count, 1)
+
+    return Reliability(mean(confidence), mean(hits.astype(np.float64)), count)
+
+
+def negative_log_likelihood(probabilities: Floats, labels: Ints) -> float:
+    """The mean of minus the logarithm of the true class's probability, in nats."""
+    return float(-_logarithm(probabilities)[np.arange(len(labels)), labels].mean())
+
+
+def reheat(probabilities: Floats, factor: float) -> npt.NDArray[np.float64]:
+    """The probabilities float64 [N, classes] that a softmax of `factor` times the temperature would have given.
+
+    Logits are logarithms of probabilities but for a constant in each row, which softmax does not see.
+    """
+    exponents = _logarithm(probabilities) / factor
+    powers = np.exp(exponents - exponents.max(1, keepdims=True))
+    result: npt.NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
+    return result
+
+
+def fit_temperature(probabilities: Floats, labels: Ints) -> float:
+    """The factor of the temperature at which `reheat` has the lowest negative log likelihood, from 0.05 to 20.
+
+    Golden-section search in its logarithm; the likelihood has one peak, as it is concave in the inverse temperature.
+    """
+    low, high = np.log(_COLDEST), np.log(_HOTTEST)
+
+    def loss(exponent: float) -> float:
+        return negative_log_likelihood(reheat(probabilities, float(np.exp(exponent))), labels)
+
+    left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
+    losses = [loss(left), loss(right)]
+    while high - low > 1e-5:
+        if losses[0] < losses[1]:
+            high, right, left = right, left, right - _GOLDEN * (right - low)
+            losses = [loss(left), losses[0]]
+        else:
+            low, left, right = left, right, left + _GOLDEN * (high - left)
+            losses = [losses[1], loss(right)]
+    return float(np.exp((low + high) / 2))
+
+
+def auroc(known: Floats, unknown: Floats) -> float:
+    """The chance that an unknown image scores higher than a known one; equal scores count half (Mann and Whitney)."""
+    order = np.sort(known)
+    below, up_to = np.searchsorted(order, unknown, "left"), np.searchsorted(order, unknown, "right")
+    return float((below + up_to).sum() / (2 * len(known) * len(unknown)))
+
+
+def threshold(known: Floats) -> float:
+    """The score that `KEPT` of the known images do not exceed."""
+    return float(np.quantile(known, KEPT, method="higher"))
+
+
+def false_positive_rate(known: Floats, unknown: Floats) -> float:
+    """The share of unknown images that pass as known where `KEPT` of the known ones do."""
+    return float((unknown <= threshold(known)).mean())
+
+
+def _logarithm(probabilities: Floats) -> npt.NDArray[np.float64]:
+    logarithm: npt.NDArray[np.float64] = np.log(np.maximum(probabilities.astype(np.float64), _TINY))
+    return logarithm

@@ -1,0 +1,94 @@
+"""A float32 ONNX graph to one of 8-bit integers that every CPU computes alike, or to float16 for GPUs.
+
+In: a graph with input `pixels` and its first output made by the last layer; training images uint8 [N, 32, 32, 3]. Out:
+a new graph with the same inputs, outputs and metadata. Needs onnx, not torch.
+"""
+
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.transformers.float16 import convert_float_to_float16
+
+CALIBRATION_IMAGES: Final = 512
+# Without VNNI, ONNX Runtime adds two products of an activation (to 255) and a weight in 16 bits, which holds 32,767:
+# https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html#when-and-why-do-i-need-to-try-u8u8
+SAFE_WEIGHT: Final = 64
+
+_BATCH: Final = 32
+_OPERATORS: Final = ("Conv", "Relu", "MaxPool", "Reshape", "Gemm")  # the resize is float32: it would gain nothing
+
+
+class _Images(CalibrationDataReader):  # type: ignore[misc]
+    """Batches of images, as ONNX Runtime asks for them."""
+
+    def __init__(self, images: npt.NDArray[np.uint8]) -> None:
+        self._batches = iter(np.split(images, range(_BATCH, len(images), _BATCH)))
+
+    def get_next(self) -> dict[str, npt.NDArray[np.uint8]] | None:
+        batch = next(self._batches, None)
+        return None if batch is None else {"pixels": batch}
+
+
+def to_int8(model: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> onnx.ModelProto:
+    """Activations of 8 bits, without sign, over the range that `images` have; weights of 7 bits with one scale each
+    channel.
+
+    The last layer stays float32: it is small, and eight bits are few for logits. The same answers come from all
+    kernels of ONNX Runtime, see `SAFE_WEIGHT`.
+    """
+    with tempfile.TemporaryDirectory() as folder, _quiet():
+        source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
+        onnx.save(model, source)
+        quantize_static(
+            source,
+            target,
+            _Images(images),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            reduce_range=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            op_types_to_quantize=list(_OPERATORS),
+            nodes_to_exclude=[node.name for node in model.graph.node if model.graph.output[0].name in node.output],
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        result = onnx.load(target)
+    del result.metadata_props[:]
+    result.metadata_props.extend(model.metadata_props)
+    assert largest_weight(result) <= SAFE_WEIGHT
+    return result
+
+
+def to_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Weights and activations of 16 bits, for CUDA; inputs and outputs stay as they are."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    with _quiet():
+        result: onnx.ModelProto = convert_float_to_float16(copy, keep_io_types=True)
+    return result
+
+
+def largest_weight(model: onnx.ModelProto) -> int:
+    """The largest absolute value among the 8-bit integer weights of `model`, 0 without any."""
+    weights = (numpy_helper.to_array(i) for i in model.graph.initializer if i.data_type == onnx.TensorProto.INT8)
+    return max((int(np.abs(weight.astype(np.int64)).max()) for weight in weights if weight.size), default=0)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without advice on standard error that does not fit: the graph needs no preparation."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
