@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import socket
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
@@ -20,15 +21,23 @@ from training.sources import Part, Span
 
 LOCAL: Final = "local"
 _ADDRESS: Final = re.compile(r"local|auto|(ray://)?[\w.\[\]-]+:\d+")
+_ANSWER_SECONDS: Final = 10
 _OBJECT_BYTES: Final = 100 * 2**20  # of shared memory on a local Ray: only tables of parts pass through it
 _PARTS_AT_ONCE: Final = 1024  # given to Ray; their paths are held in memory
 
 
 def check(address: str) -> None:
-    """Raise `UserError` where ray is missing, or for what is no address."""
+    """Raise `UserError` where ray is missing, or for what is no address or one where nobody listens."""
     if not _ADDRESS.fullmatch(address):
         raise UserError(f"--ray {address}: no address like HOST:PORT or auto; write --ray after the inputs")
     _require()
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host:
+        return
+    try:  # Ray itself would try for many minutes
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_ANSWER_SECONDS).close()
+    except (OSError, OverflowError) as error:
+        raise UserError(f"--ray {address}: no Ray there ({error}); see `ray status` on that machine") from error
 
 
 def tables(job: Job, sha256: str, kind: str, parts: Iterable[Part], address: str) -> Iterator[tuple[Part, bytes, int]]:
