@@ -1,7 +1,8 @@
 """Parquet files: images out of a column, predictions into a table. The only import of pyarrow (extra `parquet`).
 
 In: files with a column of image files' bytes, or of the struct `{bytes, path}` that Hugging Face writes. Out: the bytes
-of each row, read in small batches, never a whole row group. pyarrow is imported when it is needed.
+of each row, read in small batches, never a whole row group (but a page at a time, however large its writer made it).
+pyarrow is imported when it is needed.
 """
 
 import importlib

@@ -26,7 +26,7 @@ from training.predictions import Row, render
 from training.sources import Part
 
 BATCH: Final = 64
-_BATCH_BYTES: Final = 16 * 2**20  # of Parquet rows in a batch: the images of files are read only as they are decoded
+_BATCH_BYTES: Final = 8 * 2**20  # of Parquet rows in a batch: the images of files are read only as they are decoded
 _SCORE_DIGITS: Final = 6  # as the service rounds
 
 Pixels = npt.NDArray[np.uint8]
