@@ -7,6 +7,7 @@ of the graph; class names and provenance are its metadata.
 
 import json
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ _PARITY_BATCHES: Final = (1, 7)
 _LARGE_LINEAR_LAYERS: Final = (1, 4)  # their places in torchvision's `classifier`
 
 
-class _Probabilities(nn.Module):
+class Probabilities(nn.Module):
     """The network with softmax: what the ONNX file computes. `pixels` uint8 [N, 32, 32, 3] to float32 [N, classes]."""
 
     def __init__(self, model: AlexNet) -> None:
@@ -48,15 +49,15 @@ def export(checkpoint: Path, data_root: Path, output: Path, *, rank: int | None 
     """
     path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
     saved = trainer.load_checkpoint(path)
-    model = _restore(saved)
+    model = restore(saved)
     if rank is not None:
         factorise(model, rank)
-    network = _Probabilities(model).eval()
-    images = _parity_images(data_root)
+    network = Probabilities(model).eval()
+    images = parity_images(data_root)
     output.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(output) as partial:
-        onnx.save(_to_onnx(network, _metadata(path, saved, rank)), partial)
-        difference = _check_parity(network, Classifier(partial), images)
+        onnx.save(to_onnx(network, metadata(path, saved, rank)), partial)
+        difference = check_parity(network, Classifier(partial), images)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, sha256 {files.sha256(output)}")
     print(f"torch and ONNX Runtime agree on {len(images)} images: largest difference {difference:.1e}")
     return output
@@ -85,13 +86,19 @@ def factorise(model: AlexNet, rank: int) -> None:
         classifier[place] = nn.Sequential(first, second)
 
 
-def _restore(saved: dict[str, Any]) -> AlexNet:
+def restore(saved: dict[str, Any]) -> AlexNet:
+    """The network of what `trainer.load_checkpoint` read, ready to answer."""
+    if saved["settings"].get("network") == "teacher":
+        raise UserError("a teacher is not exported: it is there to train AlexNet with, by --teacher")
     model = AlexNet(len(saved["classes"]), saved["settings"]["input_size"], saved["settings"]["dropout"])
     model.load_state_dict(saved["model"])
     return model.eval()
 
 
-def _to_onnx(network: _Probabilities, metadata: dict[str, str]) -> onnx.ModelProto:
+def to_onnx(
+    network: nn.Module, metadata: dict[str, str], outputs: Sequence[str] = ("probabilities",)
+) -> onnx.ModelProto:
+    """The graph of `network`, whose `forward` takes `pixels` uint8 [N, 32, 32, 3] and gives `outputs`; N is dynamic."""
     example = torch.zeros(2, data.SIDE, data.SIDE, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
@@ -99,7 +106,7 @@ def _to_onnx(network: _Probabilities, metadata: dict[str, str]) -> onnx.ModelPro
             network,
             (example,),
             input_names=["pixels"],
-            output_names=["probabilities"],
+            output_names=list(outputs),
             dynamic_shapes={"pixels": {0: torch.export.Dim("N")}},
             dynamo=True,
             verbose=False,
@@ -118,7 +125,8 @@ def _to_onnx(network: _Probabilities, metadata: dict[str, str]) -> onnx.ModelPro
     return exported
 
 
-def _metadata(path: Path, saved: dict[str, Any], rank: int | None) -> dict[str, str]:
+def metadata(path: Path, saved: dict[str, Any], rank: int | None) -> dict[str, str]:
+    """What the file says about itself: classes, where its weights are from, and the versions that made it."""
     last = saved["rows"][-1] if saved["rows"] else None  # of the weights in this file, in best.pt and last.pt alike
     settings = {**saved["settings"], "init": Path(saved["settings"]["init"]).name}
     return {
@@ -134,7 +142,7 @@ def _metadata(path: Path, saved: dict[str, Any], rank: int | None) -> dict[str, 
     }
 
 
-def _parity_images(root: Path) -> npt.NDArray[np.uint8]:
+def parity_images(root: Path) -> npt.NDArray[np.uint8]:
     """Real training images, and the two extremes: uint8 [256 + 2, 32, 32, 3]."""
     data.ensure_downloaded(root)
     real = data.read_training(root).pixels[:_PARITY_IMAGES]
@@ -143,7 +151,7 @@ def _parity_images(root: Path) -> npt.NDArray[np.uint8]:
     return np.concatenate([real, np.zeros_like(real[:1]), np.full_like(real[:1], 255)])
 
 
-def _check_parity(network: _Probabilities, classifier: Classifier, images: npt.NDArray[np.uint8]) -> float:
+def check_parity(network: nn.Module, classifier: Classifier, images: npt.NDArray[np.uint8]) -> float:
     """The largest difference between torch and ONNX Runtime. Raises `UserError` when it is too large."""
     largest = 0.0
     for size in _PARITY_BATCHES:

@@ -31,7 +31,7 @@ def classifier(small_model: Path) -> Classifier:
 @pytest.fixture(scope="module")
 def network(small_run: Path) -> nn.Module:
     """The small run in torch, with softmax."""
-    return export._Probabilities(export._restore(trainer.load_checkpoint(small_run / "best.pt"))).eval()
+    return export.Probabilities(export.restore(trainer.load_checkpoint(small_run / "best.pt"))).eval()
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_the_metadata_say_where_the_model_comes_from(small_model: Path, small_ru
 def test_the_metrics_of_a_last_checkpoint_are_those_of_its_last_epoch(small_run: Path) -> None:
     saved = trainer.load_checkpoint(small_run / "last.pt")
     saved["rows"][0]["validation_accuracy"] = 1.0  # the best epoch is another
-    assert json.loads(export._metadata(small_run / "last.pt", saved, None)["metrics"])["epoch"] == 2
+    assert json.loads(export.metadata(small_run / "last.pt", saved, None)["metrics"])["epoch"] == 2
 
 
 def test_nothing_of_this_machine_is_inside(small_model: Path) -> None:
@@ -114,9 +114,9 @@ def test_nothing_of_this_machine_is_inside(small_model: Path) -> None:
 
 def test_a_file_with_other_weights_does_not_pass(classifier: Classifier, fixture_images: Images) -> None:
     torch.manual_seed(1)
-    other = export._Probabilities(AlexNet(10, 63)).eval()
+    other = export.Probabilities(AlexNet(10, 63)).eval()
     with pytest.raises(UserError, match=r"not written: ONNX Runtime and torch differ by .* at batch size 1 from"):
-        export._check_parity(other, classifier, fixture_images.pixels)
+        export.check_parity(other, classifier, fixture_images.pixels)
 
 
 def test_a_difference_at_one_batch_size_alone_is_found(
@@ -128,7 +128,7 @@ def test_a_difference_at_one_batch_size_alone_is_found(
             return probabilities if len(pixels) == 1 else probabilities.roll(1, dims=0)
 
     with pytest.raises(UserError, match="at batch size 7 from image 0 on"):
-        export._check_parity(WrongInBatches(), classifier, fixture_images.pixels[:8])
+        export.check_parity(WrongInBatches(), classifier, fixture_images.pixels[:8])
 
 
 def test_a_model_of_no_numbers_is_not_written_over_an_older_one(
@@ -211,7 +211,7 @@ def test_input_sizes_at_which_the_pooling_differs_can_be_exported(
 
 def _write_proven(model: AlexNet, folder: Path, pixels: npt.NDArray[np.uint8]) -> Path:
     """What `export` does to a network of another size than a checkpoint's."""
-    network = export._Probabilities(model).eval()
-    onnx.save(export._to_onnx(network, {"name": "part", "classes": json.dumps(data.CLASSES)}), folder / "part.onnx")
-    export._check_parity(network, Classifier(folder / "part.onnx"), pixels)
+    network = export.Probabilities(model).eval()
+    onnx.save(export.to_onnx(network, {"name": "part", "classes": json.dumps(data.CLASSES)}), folder / "part.onnx")
+    export.check_parity(network, Classifier(folder / "part.onnx"), pixels)
     return folder / "part.onnx"
