@@ -17,6 +17,12 @@
     report.py             numbers -> pictures and pages      (the only import of matplotlib; the page's words are
                                                               in reproduction_page.py and riddles.py)
 
+    sources.py            files, folders, globs, Parquet     -> parts, in an order that never changes (parquet.py)
+      v
+    predict.py            decode, classify                   -> rows (cluster.py: by Ray, on many machines)
+      v
+    predictions.py        rows -> predictions.csv            (batch.py is the command; bars.py, for the terminal)
+
 `__main__.py` is the `alexnet` command, `arguments.py` its flags. Steps talk through files, and each imports only what
 it needs. `doctor.py` tells what is here and whether it fits (the machine: surroundings.py).
 """

@@ -1,0 +1,246 @@
+"""What batch prediction costs: beside ONNX Runtime alone, and for more and more images.
+
+    python -m benchmarks.predict [--rounds 5] [--most 4000] [--model models/alexnet/model.onnx]
+    python -m benchmarks.predict report
+
+First ONNX Runtime alone and everything that `alexnet predict` does take turns on the same images, of three kinds: the
+verdict is PASS when the whole keeps 85 % of ONNX Runtime's rate on those of CIFAR-10's size. Then the command itself is
+run with more and more images. Writes `benchmarks/results/predict.csv` and the tables of `docs/scaling.md` (`report` the
+latter alone). What other processes took of the CPUs meanwhile is in the table: measure on a quiet machine.
+"""
+
+import argparse
+import csv
+import os
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from benchmarks.server import ROOT
+from serving.classifier import Classifier
+from serving.images import MAX_PIXELS, decode
+from training import environment, files, sources
+from training.markdown import table
+from training.predict import BATCH, Job, Predictor
+from training.predictions import Store
+
+RESULT: Final = ROOT / "benchmarks" / "results" / "predict.csv"
+PAGE: Final = ROOT / "docs" / "scaling.md"
+IMAGES: Final = ROOT / "tests" / "data" / "cifar10"
+HEADER: Final = (
+    "measured", "kind", "images", "input_bytes", "seconds", "cpu_seconds", "others_share", "peak_mb", "output_bytes",
+    "model", "cpu", "cpus", "onnxruntime",
+)  # fmt: skip
+WANTED: Final = 0.85
+# Name, width and height, images in a round.
+KINDS: Final = (
+    ("PNG, 32 x 32", None, 256),
+    ("JPEG, 500 x 375", (500, 375), 256),
+    ("JPEG, 4000 x 3000", (4000, 3000), 64),
+)
+_LIMIT: Final = 10_000_000
+_THOUSAND_MILLION: Final = 10**9
+_DAY: Final = 86_400
+
+Row = dict[str, Any]
+
+
+def compare(model: Path, rounds: int, folder: Path) -> list[Row]:
+    """ONNX Runtime alone and the whole, in turns: for each kind and round a row of either."""
+    classifier = Classifier(model)
+    height, width, _ = classifier.image_shape
+    rows = []
+    for kind, size, count in KINDS:
+        paths = _pictures(folder / str(len(rows)), size, count)
+        pixels = np.stack([decode(path.read_bytes(), height, width) for path in paths])
+        job = Job(model, 5, None, _LIMIT, MAX_PIXELS)
+        facts = {"kind": kind, "images": count, "input_bytes": sum(path.stat().st_size for path in paths)}
+
+        def alone(pixels: Any = pixels) -> None:
+            for first in range(0, len(pixels), BATCH):
+                classifier.predict(pixels[first : first + BATCH])
+
+        def whole(paths: Sequence[Path] = paths, job: Job = job) -> None:
+            output = folder / "out.csv"
+            parts = list(sources.divide(sources.find([str(path) for path in paths]), len(paths)))
+            with Store(output, {}, resume=False, overwrite=True) as store, Predictor(job, classifier) as predictor:
+                for done in predictor.tables(parts, ".csv"):
+                    store.add(*done)
+                assert store.finish(len(parts)) == 0
+
+        alone()
+        for _ in range(rounds):
+            rows += [{"measured": "onnxruntime", **facts, **_timed(alone)}]
+            rows += [{"measured": "predict", **facts, **_timed(whole)}]
+    return rows
+
+
+def scale(model: Path, most: int, folder: Path) -> list[Row]:
+    """The command with more and more images, from one on."""
+    paths = sorted(IMAGES.glob("*/*.png"))
+    rows = []
+    for count in sorted({1, *(most // part for part in (40, 10, 4, 2, 1))}):
+        inputs = folder / f"{count}"
+        inputs.mkdir()
+        for number in range(count):
+            os.link(paths[number % len(paths)], inputs / f"{number:08}.png")
+        output = folder / "scale.csv"
+        command = ["predict", str(inputs), "--model", str(model), "--output", str(output), "--overwrite"]
+        code = (
+            "import sys; from pathlib import Path; from training.__main__ import main; assert main(sys.argv[1:]) == 0\n"
+        )
+        code += "print(Path('/proc/self/status').read_text())"
+        done: list[str] = []
+
+        def run(command: list[str] = command, code: str = code, done: list[str] = done) -> None:
+            told = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
+            done.append(subprocess.run([sys.executable, "-c", code, *command], check=True, **told).stdout)
+
+        row = _timed(run)
+        peak = int(re.findall(r"VmHWM:\s+(\d+) kB", done[0])[0]) / 1024
+        size = sum(path.stat().st_size for path in inputs.iterdir())
+        row |= {"peak_mb": round(peak), "output_bytes": output.stat().st_size, "input_bytes": size}
+        rows.append({"measured": "command", "kind": KINDS[0][0], "images": count, **row})
+    return rows
+
+
+def _pictures(folder: Path, size: tuple[int, int] | None, count: int) -> list[Path]:
+    """Files of `count` pictures: those of the tests, or enlarged ones with the grain that photos have."""
+    paths = sorted(IMAGES.glob("*/*.png"))
+    if size is None:
+        return [paths[number % len(paths)] for number in range(count)]
+    folder.mkdir()
+    grain = np.random.default_rng(0).normal(0, 8, (size[1], size[0], 3))
+    made = []
+    for number in range(8):
+        picture = np.asarray(Image.open(paths[number * 20]).convert("RGB").resize(size, Image.Resampling.BICUBIC))
+        made.append(folder / f"{number}.jpg")
+        Image.fromarray((picture + grain).clip(0, 255).astype(np.uint8)).save(made[-1], quality=85)
+    return [made[number % len(made)] for number in range(count)]
+
+
+def _timed(work: Callable[[], None]) -> Row:
+    """Seconds, CPU seconds of this process and its children, and the others' share of all CPUs."""
+    busy, own, started = _busy(), _own(), time.perf_counter()
+    work()
+    seconds, used = time.perf_counter() - started, _own() - own
+    others = max(0.0, _busy() - busy - used) / (seconds * (psutil.cpu_count() or 1))
+    return {"seconds": round(seconds, 3), "cpu_seconds": round(used, 3), "others_share": round(others, 3)}
+
+
+def _own() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _busy() -> float:
+    times = psutil.cpu_times()._asdict()
+    return float(sum(times.values()) - times["idle"] - times.get("iowait", 0) - times.get("guest", 0))
+
+
+def shares(rows: Sequence[Row]) -> dict[str, tuple[float, float, float]]:
+    """For each kind images a second of ONNX Runtime alone and of the whole, and the median share that it keeps."""
+    found = {}
+    for kind in dict.fromkeys(row["kind"] for row in rows if row["measured"] == "predict"):
+        alone, whole = (
+            [
+                int(row["images"]) / float(row["seconds"])
+                for row in rows
+                if (row["measured"], row["kind"]) == (name, kind)
+            ]
+            for name in ("onnxruntime", "predict")
+        )
+        kept = statistics.median(b / a for a, b in zip(alone, whole, strict=True))
+        found[kind] = (statistics.median(alone), statistics.median(whole), kept)
+    return found
+
+
+def tables(rows: Sequence[Row]) -> dict[str, str]:
+    """The texts of docs/scaling.md, by the name of their markers."""
+    curve = [row for row in rows if row["measured"] == "command"]
+    first, last = curve[0], curve[-1]
+    more = int(last["images"]) - int(first["images"])
+    each, cpu_each = ((float(last[key]) - float(first[key])) / more for key in ("seconds", "cpu_seconds"))
+    row_bytes, image_bytes = (float(last[key]) / int(last["images"]) for key in ("output_bytes", "input_bytes"))
+    others = max(float(row["others_share"]) for row in rows)
+    machine = f"Measured on {last['cpus']} CPUs of {last['cpu']}, ONNX Runtime {last['onnxruntime']}, model "
+    machine += f"{last['model']}; other processes took at the most {100 * others:.0f} % of the CPUs."
+    kept = [[kind, f"{a:.1f}", f"{b:.1f}", f"{100 * share:.1f} %"] for kind, (a, b, share) in shares(rows).items()]
+    cost = [
+        [f"{int(row['images']):,}", row["seconds"], row["cpu_seconds"], row["peak_mb"], f"{int(row['output_bytes']):,}"]
+        for row in curve
+    ]
+    whole = [
+        ["CPU time", f"{cpu_each * _THOUSAND_MILLION / _DAY / 365:.1f} years of one CPU"],
+        [f"on {last['cpus']} such CPUs", f"{each * _THOUSAND_MILLION / _DAY:,.0f} days"],
+        ["on 1,000 such CPUs", f"{cpu_each * _THOUSAND_MILLION / _DAY / 1000:.1f} days"],
+        ["images read, as here", f"{image_bytes * _THOUSAND_MILLION / 1e12:.1f} TB"],
+        ["table written, CSV with 5 classes", f"{row_bytes * _THOUSAND_MILLION / 1e9:,.0f} GB"],
+    ]
+    return {
+        "machine": machine,
+        "share": table(("images", "ONNX Runtime alone, images/s", "all of it, images/s", "kept"), kept),
+        "curve": table(("images", "seconds", "CPU seconds", "peak memory, MB", "bytes of CSV"), cost),
+        "each": f"Start-up apart, an image takes {1e3 * each:.1f} ms here, and {1e3 * cpu_each:.1f} ms of CPU time.",
+        "whole": table(("a thousand million images", ""), whole),
+    }
+
+
+def report(page: Path, rows: Sequence[Row]) -> None:
+    """Write the tables between their markers in `page`."""
+    text = page.read_text(encoding="utf-8")
+    for name, content in tables(rows).items():
+        opening, closing = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, _, rest = text.partition(opening)
+        text = before + opening + content + "\n" + closing + rest.partition(closing)[2]
+    page.write_text(text, encoding="utf-8")
+
+
+def read_result() -> list[Row]:
+    """The rows of the last measurement."""
+    with RESULT.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def main() -> int:
+    """Measure, write the table and the page, and print the verdict; or write the page. Returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", nargs="?", choices=("measure", "report"), default="measure")
+    parser.add_argument("--rounds", type=int, default=5, help="for each kind of images (default: 5)")
+    parser.add_argument("--most", type=int, default=4000, help="images of the longest run (default: 4000)")
+    parser.add_argument("--model", type=Path, default=ROOT / "models" / "alexnet" / "model.onnx")
+    options = parser.parse_args()
+    if options.command == "report":
+        report(PAGE, read_result())
+        return 0
+    machine = environment.describe("onnxruntime-gpu", "onnxruntime")
+    facts = {
+        "model": files.sha256(options.model)[:12],
+        "cpu": machine["cpu"],
+        "cpus": machine["cpus"],
+        "onnxruntime": machine.get("onnxruntime-gpu") or machine["onnxruntime"],
+    }
+    with tempfile.TemporaryDirectory(dir=ROOT / "benchmarks") as folder:  # beside the images: the many are links
+        found = compare(options.model, options.rounds, Path(folder)) + scale(options.model, options.most, Path(folder))
+    RESULT.parent.mkdir(parents=True, exist_ok=True)
+    files.write_csv(RESULT, HEADER, [[(row | facts).get(name, "") for name in HEADER] for row in found])
+    report(PAGE, read_result())
+    for kind, (alone, whole, share) in shares(found).items():
+        print(f"{kind}: ONNX Runtime alone {alone:.1f} images/s, all of it {whole:.1f}: {100 * share:.1f} % kept")
+    good = shares(found)[KINDS[0][0]][2] >= WANTED
+    print(f"{'PASS' if good else 'FAIL'}: at least {100 * WANTED:.0f} % on {KINDS[0][0]}")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
