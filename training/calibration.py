@@ -61,8 +61,12 @@ def reheat(probabilities: Floats, factor: float) -> npt.NDArray[np.float64]:
 
     Logits are logarithms of probabilities but for a constant in each row, which softmax does not see.
     """
-    exponents = _logarithm(probabilities) / factor
-    powers = np.exp(exponents - exponents.max(1, keepdims=True))
+    return softmax(_logarithm(probabilities) / factor)
+
+
+def softmax(logits: Floats) -> npt.NDArray[np.float64]:
+    """Probabilities float64 [N, classes]."""
+    powers = np.exp(logits.astype(np.float64) - logits.max(1, keepdims=True))
     result: npt.NDArray[np.float64] = powers / powers.sum(1, keepdims=True)
     return result
 

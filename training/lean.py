@@ -50,8 +50,11 @@ class Lean(nn.Module):
         self.first, self.second, self.last = (nn.Sequential(layer) for layer in layers)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        hidden = F.relu(self.first(self.flat(pixels)))
-        code = self.second[:-1](hidden)
+        return self.answer(self.flat(pixels))
+
+    def answer(self, flat: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits and code of what `flat` gave."""
+        code = self.second[:-1](F.relu(self.first(flat)))
         units = F.relu(self.second[-1](code))
         return self.last(units), code if len(self.second) > 1 else units
 

@@ -1,0 +1,233 @@
+"""A checkpoint to the small, calibrated file that ships.
+
+In: a run's folder or a `.pt` file of the trainer's. Out: an ONNX file as `export` writes it, and smaller: cheap
+preprocessing, factorised linear layers, 8-bit integers, probabilities at a fitted temperature, and a second output,
+`unknown_score` float32 [N], whose threshold is in the metadata. Every step is measured on the images that the run held
+out, and nothing is written when too much macro F1 is lost.
+"""
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from serving.classifier import Classifier
+from serving.errors import UserError
+from training import calibration, data, environment, evaluate, export, files, head, quantise, ranks, speed, trainer
+from training import steps as table
+from training.data import Images
+from training.lean import Lean
+from training.model import AlexNet
+from training.steps import Step
+from training.unknown_score import choose, fit_distance
+from training.unknowns import make
+
+Precision = Literal["int8", "fp32", "fp16"]
+Pixels = npt.NDArray[np.uint8]
+
+RANKS: Final = (32, 64, 128, 256)
+MAX_RANK: Final = 512
+REFERENCE_SIZE: Final = 224  # pixels a side of the AlexNet whose speed is the measure
+
+_BODY: Final = ("logits", "code")
+_FIT_IMAGES: Final = 5_000  # training images to whose answers layers and distances are fitted
+_UNKNOWN_IMAGES: Final = 1_000  # made up, of each kind
+_SEED: Final = 0
+_RANK_SHARE: Final = 0.5  # of the allowed loss, what the rank may take
+_BATCH: Final = 100
+
+
+class _Probabilities(nn.Module):
+    """A `Lean` network with softmax, to compare its file with."""
+
+    def __init__(self, network: Lean) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return torch.softmax(self.network(pixels)[0], dim=1)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """Where steps are made and measured: a folder for their files, and the images."""
+
+    folder: Path
+    training: Images
+    validation: Images
+    parity: Pixels
+    progress: Progress
+
+    def save(self, name: str, model: onnx.ModelProto, network: nn.Module | None = None) -> Step:
+        """`model` as a step of the table. Raises `UserError` where it does not answer as `network` does."""
+        path = self.folder / f"{len(list(self.folder.iterdir()))}.onnx"
+        onnx.save(model, path)
+        if network is not None:
+            export.check_parity(network.eval(), Classifier(path), self.parity)
+        (probabilities,) = self.run(path, ("probabilities",), self.validation.pixels)
+        predicted = probabilities.argmax(1)
+        return Step(name, path, evaluate.score(self.validation.labels, predicted, len(data.CLASSES)), predicted)
+
+    def run(self, path: Path, outputs: Sequence[str], pixels: Pixels) -> list[npt.NDArray[np.float32]]:
+        """What the file at `path` answers to `pixels`, by the names of `outputs`."""
+        session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
+        task = self.progress.add_task(f"images through step {path.stem}", total=len(pixels))
+        parts = []
+        for first in range(0, len(pixels), _BATCH):
+            batch = pixels[first : first + _BATCH]
+            parts.append(session.run(list(outputs), {"pixels": batch}))
+            self.progress.advance(task, len(batch))
+        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+
+
+def compress(
+    checkpoint: Path,
+    data_root: Path,
+    output: Path,
+    *,
+    max_drop: float,
+    precision: Precision,
+    rank: int | None = None,
+    fine_tune_steps: int = 0,
+    threads: int | None = None,
+) -> Path:
+    """Write `checkpoint` as the small ONNX file `output` and print the table of the steps; returns `output`.
+
+    A `rank` of None is chosen; `threads` are those that the speed is measured with. Raises `UserError` on a bad
+    checkpoint, rank or data, when torch and ONNX Runtime differ, and when more than `max_drop` points of macro F1 of
+    the validation images are lost.
+    """
+    if rank is not None and not 1 <= rank <= MAX_RANK:
+        raise UserError(f"--rank is {rank}; give auto, or 1 to {MAX_RANK}")
+    path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
+    saved = trainer.load_checkpoint(path)
+    model = export.restore(saved)
+    parity = export.parity_images(data_root)
+    images = data.split(
+        data.read_training(data_root), saved["settings"]["validation_images"], saved["settings"]["seed"]
+    )
+    facts: dict[str, Any] = {"precision": precision, "validation_images": len(images[1]), "max_drop": max_drop}
+    with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True)) as progress:
+        bench = _Bench(Path(folder), *images, parity, progress)
+        probabilities = export.Probabilities(model)
+        whole = export.to_onnx(probabilities.eval(), export.metadata(path, saved, None))
+        made = [bench.save("float32, as exported", whole, probabilities)]
+        choice = _shrink(bench, model, rank, max_drop, fine_tune_steps)
+        facts |= {"ranks_tried": choice.tried, "fine_tune_steps": fine_tune_steps}
+        body = export.to_onnx(choice.network, export.metadata(path, saved, choice.rank), _BODY)
+        name = f"resize and pooling as products, rank {choice.rank}"
+        made.append(bench.save(name, head.attach(body), _Probabilities(choice.network)))
+        if precision == "int8":
+            body = quantise.to_int8(body, bench.training.pixels[: quantise.CALIBRATION_IMAGES])
+            made.append(bench.save("8-bit integers", head.attach(body)))
+        elif precision == "fp16":
+            body = quantise.to_float16(body)
+            made.append(bench.save("16-bit floats", head.attach(body)))
+        final = _finish(bench, body, facts)
+        made.append(bench.save("temperature and unknown score", final))
+        raced = [*_reference(bench, model, whole), *made]
+        speeds = speed.race({step.name: step.path for step in raced}, images[1].pixels, threads, progress)
+        table.show(raced, speeds)
+        _check_loss(made, max_drop)
+        facts["steps"] = table.describe(raced, speeds)
+        _add_metadata(final, {"compression": json.dumps(facts), "compressed_with": json.dumps(_versions())})
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with files.replacing(output) as partial:
+            onnx.save(final, partial)
+            Classifier(partial)
+    print(f"{output}: {output.stat().st_size / 1e6:.2f} MB, sha256 {files.sha256(output)}")
+    return output
+
+
+def _shrink(bench: _Bench, model: AlexNet, rank: int | None, max_drop: float, steps: int) -> ranks.Choice:
+    """The network with cheap preprocessing and two factorised layers."""
+    return ranks.choose(
+        Lean(model).eval(),
+        _first(bench.training, _FIT_IMAGES),
+        bench.validation,
+        RANKS if rank is None else (rank,),
+        allowed=_RANK_SHARE * max_drop / 100,
+        steps=steps,
+        progress=bench.progress,
+    )
+
+
+def _finish(bench: _Bench, body: onnx.ModelProto, facts: dict[str, Any]) -> onnx.ModelProto:
+    """`body` with probabilities at the temperature that suits the validation images best, and a score and threshold for
+    unknown things. What was found out is added to `facts`.
+    """
+    path = bench.folder / "body.onnx"
+    onnx.save(body, path)
+    fitted = _first(bench.training, _FIT_IMAGES)
+    _, codes = bench.run(path, _BODY, fitted.pixels)
+    distance = fit_distance(codes, fitted.labels, len(data.CLASSES))
+    known = bench.run(path, _BODY, bench.validation.pixels)
+    made = make(bench.validation.pixels, bench.validation.labels, _UNKNOWN_IMAGES, _SEED)
+    score, area = choose(distance, known, {kind: bench.run(path, _BODY, pixels) for kind, pixels in made.items()})
+    temperature = calibration.fit_temperature(calibration.softmax(known[0]), bench.validation.labels)
+    final = head.attach(body, temperature, score)
+    onnx.save(final, path)
+    (scores,) = bench.run(path, (head.UNKNOWN_SCORE,), bench.validation.pixels)
+    threshold = calibration.threshold(scores)
+    facts["unknown_score"] = {
+        "heat": score.heat,
+        "slope_confidence": score.slope_confidence,
+        "slope_distance": score.slope_distance,
+        "auroc_made_up": area,
+        "kinds": list(made),
+    }
+    _add_metadata(
+        final,
+        {
+            "precision": facts["precision"],
+            "temperature": json.dumps(temperature),
+            "unknown_threshold": json.dumps(threshold),
+        },
+    )
+    return final
+
+
+def _reference(bench: _Bench, model: AlexNet, whole: onnx.ModelProto) -> list[Step]:
+    """AlexNet at 224 pixels in float32, with any weights, to compare speeds with; nothing where the run has that."""
+    if model.preprocess.input_size == REFERENCE_SIZE:
+        return []
+    path = bench.folder / "reference.onnx"
+    network = export.Probabilities(AlexNet(len(data.CLASSES), REFERENCE_SIZE)).eval()
+    onnx.save(export.to_onnx(network, {item.key: item.value for item in whole.metadata_props}), path)
+    return [Step(f"AlexNet at {REFERENCE_SIZE} pixels, float32", path)]
+
+
+def _check_loss(steps: Sequence[Step], max_drop: float) -> None:
+    before, after = steps[0].scores, steps[-1].scores
+    assert before is not None
+    assert after is not None
+    lost = 100 * (before.macro_f1 - after.macro_f1)
+    if not lost <= max_drop:
+        raise UserError(
+            f"not written: {lost:.2f} points of macro F1 are lost on the validation images, at most {max_drop:g} are "
+            "allowed; give a higher --rank, --fine-tune-steps, another --precision, or a higher --max-drop"
+        )
+
+
+def _first(images: Images, count: int) -> Images:
+    return images.take(np.arange(min(count, len(images))))
+
+
+def _add_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> None:
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+
+
+def _versions() -> dict[str, str | int]:
+    return environment.describe("torch", "onnx", "onnxruntime-gpu", "onnxruntime", "numpy")
