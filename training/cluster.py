@@ -55,6 +55,7 @@ def tables(job: Job, sha256: str, kind: str, parts: Iterable[Part], address: str
                 yield held[row["number"]], row["content"], row["errors"]
     except (ray.exceptions.RayError, ConnectionError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        reason = reason.removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")  # of a worker
         raise UserError(f"Ray gave up: {reason}; go on with --resume") from error
     finally:
         ray.shutdown()
@@ -91,10 +92,10 @@ def _start(ray: Any, address: str) -> None:
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     if address == LOCAL:
         own = {"num_cpus": usable_cpus(), "object_store_memory": _OBJECT_BYTES, "include_dashboard": False}
-        ray.init(address=address, _node_ip_address="127.0.0.1", **own, **quiet)
+        ray.init(address=address, **own, **quiet)
     else:
         ray.init(address=address, **quiet)
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what is wrong is said once, in one line
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False  # ours counts images
     context.print_on_execution_start = False

@@ -135,8 +135,11 @@ class Store:
     def add(self, part: Part, content: bytes, errors: int) -> None:
         """Keep the table of `part`, `errors` rows of which have an error: whole, or after a kill not at all."""
         path = self._folder / f"{part.name}-{errors}{self._output.suffix}"
-        with files.replacing(path) as partial:
-            partial.write_bytes(content)
+        try:
+            with files.replacing(path) as partial:
+                partial.write_bytes(content)
+        except OSError as error:  # above all a full disk
+            raise UserError(f"{path}: {error.strerror}; when that is mended, go on with --resume") from error
         self._done[part.number] = path
 
     def finish(self, count: int) -> int:

@@ -1,6 +1,7 @@
 """Rows as CSV, and the parts of an unfinished table: whole, each once, and of one run."""
 
 import csv
+import errno
 import io
 import os
 from pathlib import Path
@@ -118,6 +119,18 @@ def test_other_images_than_at_the_beginning_are_noticed(tmp_path: Path) -> None:
         parts.add(PARTS[1], TABLES[1], 0)
         with pytest.raises(UserError, match="images are gone since the run began"):
             parts.finish(1)
+
+
+def test_a_full_disk_is_one_line_and_keeps_what_is_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(path: Path, content: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with store(tmp_path) as parts:
+        parts.add(PARTS[0], TABLES[0], 0)
+        monkeypatch.setattr(Path, "write_bytes", full)
+        with pytest.raises(UserError, match="No space left on device; when that is mended, go on with --resume"):
+            parts.add(PARTS[1], TABLES[1], 0)
+    assert len(list(parts_folder(tmp_path / "out.csv").glob("0*.csv"))) == 1
 
 
 def test_two_runs_never_write_one_table(tmp_path: Path) -> None:
