@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from pathlib import Path
 import psutil
 
 ROOT = Path(__file__).parent.parent
+PORT = "{port}"  # stands in a command for the number of a free port
 
 
 @dataclass(frozen=True)
@@ -43,27 +44,39 @@ class Server:
 def serving(prefix: Sequence[str] = (), **environment: str) -> Iterator[Server]:
     """Start the service on a free port of 127.0.0.1 with more `environment`; wait until it is ready; stop it after.
 
-    `prefix` is a command that runs the service's own, such as `taskset -c 0`. Raises `RuntimeError` with the log when
-    it does not become ready within a minute, and when it does not stop.
+    `prefix` is a command that runs the service's own, such as `taskset -c 0`. Raises `RuntimeError` as `running` does.
+    """
+    command = [*prefix, sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", PORT]
+    with running(command, _is_ready, environment) as server:
+        yield server
+
+
+@contextmanager
+def running(
+    command: Sequence[str], ready: Callable[[str], bool], environment: Mapping[str, str], seconds: float = 60
+) -> Iterator[Server]:
+    """Run `command`, with the number of a free port for `PORT` in it and in the environment; stop it after.
+
+    `ready` is asked with the address until it says so. Raises `RuntimeError` with the log when it does not within
+    `seconds`, and when the command does not stop.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     with tempfile.TemporaryDirectory() as home:
         log = Path(home) / "log"
-        command = [*prefix, sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", str(port)]
         with log.open("wb") as output:
             process = subprocess.Popen(
-                command,
+                [str(port) if part == PORT else part for part in command],
                 cwd=ROOT,
-                env={**os.environ, "BENTOML_HOME": home, **environment},
+                env={**os.environ, "BENTOML_HOME": home, "PORT": str(port), **environment},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C in the terminal is for the measurement, which then stops the service
             )
         server = Server(f"http://127.0.0.1:{port}", port, process, log)
         try:
-            _wait_until_ready(server)
+            _wait_until_ready(server, ready, seconds)
             yield server
         finally:
             if process.poll() is None:
@@ -86,12 +99,18 @@ def _stop(server: Server) -> None:
         raise RuntimeError(f"the service did not stop:\n{server.log.read_text()}") from error
 
 
-def _wait_until_ready(server: Server, seconds: float = 60) -> None:
+def _wait_until_ready(server: Server, ready: Callable[[str], bool], seconds: float) -> None:
     until = time.monotonic() + seconds
     while time.monotonic() < until and server.process.poll() is None:
-        try:
-            with urllib.request.urlopen(server.url + "/readyz", timeout=1):
-                return
-        except OSError:
-            time.sleep(0.05)
+        if ready(server.url):
+            return
+        time.sleep(0.05)
     raise RuntimeError(f"the service did not become ready:\n{server.log.read_text()}")
+
+
+def _is_ready(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url + "/readyz", timeout=1):
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,41 @@
+"""LitServe with ONNX Runtime, after https://lightning.ai/docs/litserve: one image a request, gathered up to BATCH."""
+
+import io
+import json
+import os
+
+import litserve as ls
+import numpy as np
+import onnxruntime as ort
+from PIL import Image
+
+BATCH = int(os.environ.get("BATCH", "1"))
+
+
+class Classifier(ls.LitAPI):
+    """setup, decode_request, predict, encode_response."""
+
+    def setup(self, device: str) -> None:
+        """Once in each worker."""
+        self.session = ort.InferenceSession(os.environ["MODEL"])
+        self.labels = json.loads(self.session.get_modelmeta().custom_metadata_map["classes"])
+
+    def decode_request(self, request: dict) -> np.ndarray:
+        """The image of a form."""
+        return np.asarray(Image.open(io.BytesIO(request["image"].file.read())).convert("RGB"))
+
+    def predict(self, pixels: np.ndarray) -> np.ndarray:
+        """With BATCH above 1 LitServe stacks the images."""
+        if BATCH == 1:
+            return self.session.run(["probabilities"], {"pixels": pixels[None]})[0][0]
+        return self.session.run(["probabilities"], {"pixels": np.asarray(pixels)})[0]
+
+    def encode_response(self, probabilities: np.ndarray) -> dict[str, float]:
+        """To JSON."""
+        return dict(zip(self.labels, probabilities.tolist(), strict=True))
+
+
+if __name__ == "__main__":
+    batching = {"max_batch_size": BATCH, "batch_timeout": 0.01} if BATCH > 1 else {}
+    server = ls.LitServer(Classifier(api_path="/classify", **batching), accelerator="cpu")
+    server.run(host="127.0.0.1", port=int(os.environ["PORT"]), generate_client_file=False)

@@ -1,0 +1,73 @@
+"""The CSV files of measurements: every row says what it was measured with, and when.
+
+In: rows as dictionaries. Out: `benchmarks/results/<kind>-<hardware>-<date>.csv`; read back, the rows as texts.
+"""
+
+import csv
+import datetime
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from benchmarks.server import ROOT
+from training import environment, files
+
+RESULTS: Final = ROOT / "benchmarks" / "results"
+MEASURED_WITH: Final = ("date", "cpu", "cpus", "versions")
+_LABELS: Final = ("cpu", "cpus", "platform")
+
+Row = Mapping[str, str]
+
+
+def write(
+    kind: str, rows: Sequence[Mapping[str, object]], versions: Mapping[str, str], folder: Path = RESULTS
+) -> tuple[Path, list[Row]]:
+    """Write the rows, in place of those that this machine has measured before; returns the file and what is in it.
+
+    `versions` are those of programs that are not packages of this environment. A new file of the same hardware takes
+    the place of the old.
+    """
+    facts = environment.describe("bentoml", "numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "torch", "torchvision")
+    known = {name: str(value) for name, value in facts.items() if name not in _LABELS} | dict(versions)
+    common = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "cpu": str(facts["cpu"]),
+        "cpus": str(facts["cpus"]),
+        "versions": "; ".join(f"{name} {version}" for name, version in known.items()),
+    }
+    hardware = f"{slug(common['cpu'].partition('(')[0])}-{common['cpus']}-cpus"
+    header = [*MEASURED_WITH, *rows[0]]
+    texts = [{**common, **{name: _text(value) for name, value in row.items()}} for row in rows]
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob(f"{kind}-{hardware}-*.csv"):
+        old.unlink()
+    path = folder / f"{kind}-{hardware}-{common['date']}.csv"
+    files.write_csv(path, header, [[row.get(name, "") for name in header] for row in texts])
+    return path, texts
+
+
+def read(path: Path) -> list[Row]:
+    """The rows of a file."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def newest(kind: str, folder: Path = RESULTS) -> Path | None:
+    """The file of this kind with the latest date, whatever the hardware; None when there is none."""
+    found = [(path.stem[-10:], path) for path in folder.glob(f"{kind}-*-cpus-????-??-??.csv")]
+    return max(found)[1] if found else None
+
+
+def choose(rows: Iterable[Row], **wanted: object) -> list[Row]:
+    """Those rows that have these values."""
+    return [row for row in rows if all(row[name] == str(value) for name, value in wanted.items())]
+
+
+def slug(text: str) -> str:
+    """Lower-case letters, digits and dashes alone."""
+    return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")
+
+
+def _text(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

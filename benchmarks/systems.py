@@ -1,0 +1,163 @@
+"""What is measured side by side: our service and its peers, how each is started, and whether it answers rightly.
+
+In: the path of an ONNX file. Out: running servers. The peers but BentoML, which is installed with the service, live in
+an environment of their own, `.venv-peers`, so that their requirements and ours cannot get into each other's way.
+"""
+
+import io
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+from benchmarks import load
+from benchmarks.server import PORT, ROOT, Server, running
+from serving.classifier import Classifier
+from serving.errors import UserError
+from serving.images import decode
+from training.data import CLASSES, SIDE
+
+PEERS: Final = ROOT / ".venv-peers"
+PINS: Final = ROOT / "requirements" / "peers.txt"
+FIXTURE: Final = ROOT / "tests" / "data" / "cifar10"
+
+_PEER_PYTHON: Final = str(PEERS / "bin" / "python")
+_BENTOML: Final = (sys.executable, "-m", "bentoml", "serve")
+_HERE: Final = ("--host", "127.0.0.1", "--port", PORT)
+_SECONDS_TO_READY: Final = 120.0  # Ray takes its time
+_TOLERANCE: Final = 1e-3
+
+
+@dataclass(frozen=True)
+class System:
+    """A server: how it is started, and the names of its form's fields; `batches` where a request can hold several."""
+
+    name: str
+    command: Sequence[str]
+    environment: dict[str, str] = field(default_factory=dict)
+    image: str = "image"
+    batches: bool = False
+
+    @contextmanager
+    def serve(self, model: Path) -> Iterator[Server]:
+        """Run it with `model` until the block ends; it is ready once it has classified an image."""
+        (kind, body), *_ = requests(self, 1)
+
+        def ready(url: str) -> bool:
+            return ask(url, "/classify", kind, body) is not None
+
+        environment = {"MODEL": str(model), "ALEXNET_MODEL": str(model), **self.environment}
+        with running(self.command, ready, environment, _SECONDS_TO_READY) as server:
+            yield server
+
+
+OURS: Final = System("ours", (*_BENTOML, *_HERE), batches=True)
+STOCK: Final = System("stock BentoML", (*_BENTOML, "benchmarks.peers.bentoml_server:Typed", *_HERE), batches=True)
+BATCHABLE: Final = System(
+    "BentoML, batchable", (*_BENTOML, "benchmarks.peers.bentoml_server:Batchable", *_HERE), image="images"
+)
+FASTAPI: Final = System(
+    "FastAPI",
+    (_PEER_PYTHON, "-m", "fastapi", "run", "benchmarks/peers/fastapi_server.py", *_HERE),
+    batches=True,
+)
+LITSERVE: Final = System("LitServe", (_PEER_PYTHON, "benchmarks/peers/litserve_server.py"))
+LITSERVE_32: Final = System("LitServe, batches", LITSERVE.command, {"BATCH": "32"})
+RAY: Final = System("Ray Serve", (_PEER_PYTHON, "benchmarks/peers/ray_server.py"))
+ALL: Final = (OURS, STOCK, BATCHABLE, FASTAPI, LITSERVE, LITSERVE_32, RAY)
+RUNTIME: Final = "ONNX Runtime alone"
+
+
+def ensure_peers() -> dict[str, str]:
+    """Install the peers where they are not; returns their versions. Raises `UserError` when pip cannot."""
+    done = PEERS / "installed.txt"
+    if not done.exists() or done.read_text() != PINS.read_text():
+        print(f"installing the peers in {PEERS.name}", file=sys.stderr, flush=True)
+        for command in (
+            [sys.executable, "-m", "venv", str(PEERS)],
+            [_PEER_PYTHON, "-m", "pip", "install", "--quiet", "-r", str(PINS)],
+        ):
+            if subprocess.run(command, check=False).returncode:
+                raise UserError(f"the peers cannot be installed; see above, or measure without: --only {OURS.name}")
+        done.write_text(PINS.read_text())
+    pins = dict(line.split("==") for line in PINS.read_text().splitlines() if "==" in line)
+    return {name: pins[name] for name in ("fastapi", "uvicorn", "litserve", "ray", "onnxruntime")}
+
+
+def images() -> list[bytes]:
+    """A real image of each class as a JPEG file of 32 x 32 pixels, from the fixture's PNG files."""
+    found = []
+    for name in CLASSES:
+        file = io.BytesIO()
+        Image.open(sorted((FIXTURE / name).glob("*.png"))[0]).save(file, "JPEG", quality=95)
+        found.append(file.getvalue())
+    return found
+
+
+def requests(system: System, size: int) -> list[tuple[str, bytes]]:
+    """Content type and body of requests with `size` images each, of which the first has each class in turn."""
+    pictures = images()
+    name = system.image if size == 1 else "images"
+    return [
+        load.form(name, [pictures[(first + place) % len(pictures)] for place in range(size)])
+        for first in range(len(pictures))
+    ]
+
+
+def check(system: System, server: Server, model: Path) -> None:
+    """Raise `RuntimeError` unless `server` answers everything as `model` does: a fast wrong answer is no record."""
+    classifier = Classifier(model, threads=1)
+    pixels = np.stack([decode(image, SIDE, SIDE) for image in images()])
+    expected = classifier.predict(pixels)
+    for size in (1, 16) if system.batches else (1,):
+        for first, (kind, body) in enumerate(requests(system, size)):
+            found = ask(server.url, path_for(size), kind, body)
+            wanted = [expected[(first + place) % len(expected)] for place in range(size)]
+            if found is None or not _fits(found, wanted):
+                raise RuntimeError(f"{system.name} answers {found!r}, not the probabilities of the model")
+
+
+def path_for(size: int) -> str:
+    """The route for so many images."""
+    return "/classify" if size == 1 else "/classify_batch"
+
+
+def ask(url: str, path: str, kind: str, body: bytes) -> list[dict[str, float]] | None:
+    """For each image of a request the probabilities by label; None when the answer is none."""
+    request = urllib.request.Request(url + path, body, {"Content-Type": kind})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            answer: Any = json.loads(response.read())
+    except (OSError, urllib.error.HTTPError, ValueError):
+        return None
+    if isinstance(answer, dict) and "model" in answer:  # ours
+        results = answer.get("results", [answer])
+        return [{entry["label"]: entry["score"] for entry in result["predictions"]} for result in results]
+    return answer if isinstance(answer, list) else [answer]
+
+
+def _fits(found: list[dict[str, float]], wanted: Sequence[Any]) -> bool:
+    """Whether these are the probabilities, the best among them, for those labels that the answers name."""
+    return len(found) == len(wanted) and all(
+        abs(max(row.values()) - max(expected)) < _TOLERANCE
+        and all(abs(score - expected[CLASSES.index(label)]) < _TOLERANCE for label, score in row.items())
+        for row, expected in zip(found, wanted, strict=True)
+    )
+
+
+def run_alone(model: Path, seconds: float, batches: Sequence[int]) -> dict[int, dict[str, float]]:
+    """ONNX Runtime without a server, in a process of its own: for each batch size what `peers.runtime` measures."""
+    command = [sys.executable, "benchmarks/peers/runtime.py", str(seconds), *map(str, batches)]
+    environment = {**os.environ, "MODEL": str(model)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    return {int(size): found for size, found in json.loads(done.stdout).items()}
