@@ -16,8 +16,8 @@ from training import batch
 from training.predictions import parts_folder
 
 ROOT = Path(__file__).parents[2]
-PART = 5
-PARTS = 40
+PART = 10
+PARTS = 20
 WORKER = "ray::MapWorker"
 
 
