@@ -62,14 +62,15 @@ def test_the_tables_are_those_of_the_result_file(tmp_path: Path) -> None:
 
 def test_the_tables_say_what_the_rows_say() -> None:
     same = {"model": "abc", "cpu": "Some", "cpus": "2", "onnxruntime": "1", "others_share": "0.02", "kind": "PNG"}
-    rounds = [("onnxruntime", 2.0), ("predict", 2.5), ("onnxruntime", 4.0), ("predict", 4.0)]
+    rounds = [("onnxruntime", 2.0), ("predict", 2.5), ("onnxruntime", 4.0), ("decoding", 0.1), ("predict", 4.0)]
     rows = [{**same, "measured": name, "images": "100", "seconds": str(seconds)} for name, seconds in rounds]
     for images, seconds in ((1, 3.0), (1001, 23.0)):
         sizes = {"output_bytes": str(images * 100), "input_bytes": str(images * 2000), "peak_mb": "200"}
         row = {"measured": "command", "images": str(images), "seconds": str(seconds), "cpu_seconds": str(2 * seconds)}
         rows.append({**same, **row, **sizes})
-    assert predict.shares(rows)["PNG"] == pytest.approx((37.5, 32.5, 0.9))
+    assert predict.shares(rows)["PNG"] == pytest.approx((37.5, 1000.0, 32.5, 0.9))
     made = predict.tables(rows)
+    assert "| PNG | 37.5 | 1,000.0 | 32.5 | 90.0 % |" in made["share"]
     assert made["each"] == "Start-up apart, an image takes 20.0 ms here, and 40.0 ms of CPU time."
     assert "| CPU time | 1.3 years of one CPU |" in made["whole"]
     assert "| on 2 such CPUs | 231 days |" in made["whole"]
