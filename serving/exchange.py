@@ -42,6 +42,11 @@ def begin(scope: Scope, route: str) -> Exchange:
     return exchange
 
 
+def has_begun(scope: Scope) -> bool:
+    """Whether the request `scope` has an exchange."""
+    return _KEY in scope
+
+
 def of(scope: Scope) -> Exchange:
     """The exchange that began with the request `scope`."""
     exchange: Exchange = scope[_KEY]
@@ -83,7 +88,7 @@ def to_response(error: RequestError, exchange: Exchange) -> Response:
 
 def refuse(error: RequestError, scope: Scope | None, metrics: Metrics, access_log: bool) -> Response:
     """The answer to what no gate can answer, as it is no valid HTTP; `scope` where a valid head came before it."""
-    if scope is not None and _KEY in scope:  # the gate has this request, and will count and log it
+    if scope is not None and has_begun(scope):  # the gate has this request, and will count and log it
         exchange = of(scope)
         response = to_response(error, exchange)
     else:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import RequestError
-from serving.exchange import REQUEST_ID, Exchange, begin, lingering, of, record, to_response
+from serving.exchange import REQUEST_ID, Exchange, begin, has_begun, lingering, of, record, to_response
 from serving.logs import LOGGER
 from serving.metrics import Metrics
 from serving.settings import Settings
@@ -39,7 +39,7 @@ _BENTOML_FOLDER: Final = "/static_content/"
 
 
 class Gate:
-    """ASGI middleware around BentoML's application.
+    """ASGI middleware around BentoML's application. What has passed one gate passes every other.
 
     `inside` gives the routes and the metrics; it is called per request, since BentoML makes the service's instance
     after its middleware.
@@ -62,7 +62,7 @@ class Gate:
             )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] != "http" or has_begun(scope):
             await self._app(scope, receive, send)
             return
         routes, metrics = self._inside()

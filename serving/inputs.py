@@ -19,6 +19,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
+from serving import forms
 from serving.errors import RequestError
 from serving.settings import Settings
 
@@ -31,6 +32,7 @@ MAX_TOP_K: Final = 10
 _MULTIPART: Final = "multipart/form-data"
 _JSON: Final = "application/json"
 _MAX_FIELDS: Final = 16
+_SMALL_FORM: Final = 262_144  # bytes that are read as a whole and then looked at
 
 
 @dataclass(frozen=True)
@@ -153,8 +155,34 @@ class _InMemory(MultiPartParser):
 
 
 async def _read_form(request: Request, settings: Settings, add: Callable[[int], None]) -> dict[str, list[Any]]:
+    delimiter = forms.boundary(request.headers["content-type"])
+    declared = request.headers.get("content-length", "")
+    if delimiter and declared.isdecimal() and int(declared) <= _SMALL_FORM:
+        body = await _read_all(request, settings, add)
+        fields: Any = forms.read(body, delimiter, settings.max_images, _MAX_FIELDS)
+        if fields is None:
+            fields = await _parse_form(request, settings, _once(body))
+    else:
+        fields = await _parse_form(request, settings, _stream(request, settings.max_body_bytes, add))
+    for name in (ONE, MANY):
+        if any(isinstance(value, str) for value in fields.get(name, [])):
+            raise RequestError(
+                "not_a_file",
+                f"The field {name!r} holds text; send a file (curl -F {name}=@FILE). URLs are not fetched.",
+            )
+    found: dict[str, list[Any]] = fields
+    return found
+
+
+async def _once(body: bytes) -> AsyncGenerator[bytes, None]:
+    yield body
+
+
+async def _parse_form(
+    request: Request, settings: Settings, chunks: AsyncGenerator[bytes, None]
+) -> dict[str, list[Any]]:
     async def stream() -> AsyncGenerator[bytes, None]:
-        async for chunk in _stream(request, settings.max_body_bytes, add):
+        async for chunk in chunks:
             yield chunk
         if not parser.ended:
             raise MultiPartException("It ends before its last boundary.")
@@ -172,12 +200,6 @@ async def _read_form(request: Request, settings: Settings, add: Callable[[int], 
     for name, value in form.multi_items():
         fields.setdefault(name, []).append(await value.read() if isinstance(value, UploadFile) else value)
     await form.close()
-    for name in (ONE, MANY):
-        if any(isinstance(value, str) for value in fields.get(name, [])):
-            raise RequestError(
-                "not_a_file",
-                f"The field {name!r} holds text; send a file (curl -F {name}=@FILE). URLs are not fetched.",
-            )
     return fields
 
 

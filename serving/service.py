@@ -24,6 +24,7 @@ from bentoml._internal.utils.analytics import usage_stats
 from bentoml.exceptions import BentoMLException
 from bentoml.validators import ContentType
 from starlette.responses import Response
+from starlette.types import ASGIApp
 
 from serving import exchange, gate, logs, protocol, settings
 from serving.classifier import Classifier, installed_runtimes
@@ -109,6 +110,11 @@ def _refuse(error: RequestError, scope: Any) -> Response:
     return exchange.refuse(error, scope, _inside()[1], SETTINGS.access_log)
 
 
+@functools.cache
+def _enclose(app: ASGIApp) -> gate.Gate:
+    return gate.Gate(app, SETTINGS, _inside)
+
+
 _service: Any = AlexNetService  # BentoML's decorator returns its own Service, which its annotations do not say
-_service.add_asgi_middleware(gate.Gate, settings=SETTINGS, inside=_inside)
-protocol.install(SETTINGS.upload_time_limit, _LONGEST_SECONDS, _refuse)
+_service.add_asgi_middleware(gate.Gate, settings=SETTINGS, inside=_inside)  # for servers other than `bentoml serve`
+protocol.install(SETTINGS.upload_time_limit, _LONGEST_SECONDS, _refuse, _enclose)
