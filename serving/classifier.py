@@ -1,15 +1,18 @@
 """Pixels to probabilities with ONNX Runtime.
 
 In: an ONNX file that carries its own preprocessing and labels, and pixels uint8 [N, height, width, 3] RGB.
-Out: probabilities float32 [N, classes]. All that is known about the model is read from its file; torch is not needed.
+Out: probabilities float32 [N, classes], and from files that tell it, which images are probably of none of the classes.
+All that is known about the model is read from its file; torch is not needed.
 """
 
 import hashlib
 import importlib.metadata
 import json
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -25,6 +28,22 @@ from serving.errors import UserError
 _CPU: Final = "CPUExecutionProvider"
 _CUDA: Final = "CUDAExecutionProvider"
 _PACKAGES: Final = ("onnxruntime", "onnxruntime-gpu")
+_FACTS: Final = ("input_size", "metrics", "temperature", "unknown_threshold")
+_UNKNOWN_SCORE: Final = "unknown_score"
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What is said about N images.
+
+    `probabilities` float32 [N, classes], each row adding up to one. `unknown_score` float32 [N], the higher, the less
+    like any class; `unknown` bool [N], whether that is over the model's threshold. Both are None where the file does
+    not tell.
+    """
+
+    probabilities: npt.NDArray[np.float32]
+    unknown_score: npt.NDArray[np.float32] | None = None
+    unknown: npt.NDArray[np.bool_] | None = None
 
 
 class Classifier:
@@ -68,12 +87,15 @@ class Classifier:
         try:
             self.name: str = self.metadata["name"]
             self.classes: tuple[str, ...] = _to_labels(json.loads(self.metadata["classes"]))
-            self._facts = {name: json.loads(self.metadata.get(name, "null")) for name in ("input_size", "metrics")}
+            self._facts = {name: json.loads(self.metadata.get(name, "null")) for name in _FACTS}
+            self.temperature: float | None = _to_number(self._facts["temperature"])
+            self.unknown_threshold: float | None = _to_number(self._facts["unknown_threshold"])
         except (KeyError, ValueError) as error:
             raise UserError(
                 f"{path}: its metadata are missing or damaged; export it with `alexnet export RUN`"
             ) from error
         self.image_shape: tuple[int, int, int] = self._check_signature(path)
+        self.tells_unknown: bool = self.unknown_threshold is not None
 
     def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Probabilities float32 [N, classes] of pixels uint8 [N, height, width, 3] RGB; each row adds up to one."""
@@ -82,6 +104,15 @@ class Classifier:
         (probabilities,) = self._session.run(["probabilities"], {"pixels": pixels})
         result: npt.NDArray[np.float32] = probabilities
         return result
+
+    def answer(self, pixels: npt.NDArray[np.uint8]) -> Answers:
+        """As `predict`, and which images are probably of no class, where the file tells."""
+        if not self.tells_unknown:
+            return Answers(self.predict(pixels))
+        assert pixels.dtype == np.uint8
+        assert pixels.shape[1:] == self.image_shape
+        probabilities, scores = self._session.run(["probabilities", _UNKNOWN_SCORE], {"pixels": pixels})
+        return Answers(probabilities, scores, scores > self.unknown_threshold)
 
     def describe(self) -> dict[str, Any]:
         """What is known about the model and where it runs, ready for JSON."""
@@ -114,6 +145,7 @@ class Classifier:
             [(i.name, i.type) for i in inputs] == [("pixels", "tensor(uint8)")]
             and outputs[0].name == "probabilities"
             and outputs[0].shape[1:] == [len(self.classes)]
+            and (self.unknown_threshold is None or (_UNKNOWN_SCORE, 1) in [(o.name, len(o.shape)) for o in outputs])
             and len(shape) == 4
             and not isinstance(shape[0], int)
             and isinstance(shape[1], int)
@@ -134,6 +166,14 @@ def _to_labels(value: Any) -> tuple[str, ...]:
     if len(set(value)) < len(value):
         raise ValueError("two classes of one name")
     return tuple(value)
+
+
+def _to_number(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError("no number")
+    return float(value)
 
 
 def installed_runtimes() -> list[str]:

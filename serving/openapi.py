@@ -21,8 +21,8 @@ _IMAGE = (
 )  # fmt: skip
 
 
-def describe(classes: Sequence[str], settings: Settings) -> dict[str, Any]:
-    """The OpenAPI 3.1 document for a model that knows `classes`."""
+def describe(classes: Sequence[str], settings: Settings, tells_unknown: bool = False) -> dict[str, Any]:
+    """The OpenAPI 3.1 document for a model that knows `classes` and, maybe, tells what is none of them."""
     file = {"type": "string", "contentMediaType": "application/octet-stream"}
     base64 = {"type": "string", "contentEncoding": "base64", "description": "base64, with or without a data: prefix"}
     top_k = {"type": "integer", "minimum": 1, "maximum": min(len(classes), MAX_TOP_K)}
@@ -42,7 +42,9 @@ def describe(classes: Sequence[str], settings: Settings) -> dict[str, Any]:
     predictions = {"type": "array", "items": prediction, "minItems": 1}
     model = _object({"name": _TEXT, "sha256": _TEXT, "degraded": {"const": True}}, ["name", "sha256"])
     failed = _object({"error": _object({"code": {"enum": [*_IMAGE]}, "message": _TEXT})})
-    result = {"oneOf": [_object({"predictions": predictions}), failed]}
+    unknown = {"type": "boolean", "description": "whether the image probably shows none of the classes"}
+    answer: dict[str, Any] = {"predictions": predictions} | ({"unknown": unknown} if tells_unknown else {})
+    result = {"oneOf": [_object(answer), failed]}
     parameter = {"name": TOP_K, "in": "query", "required": False, "schema": top_k}
     document: dict[str, Any] = {
         "openapi": "3.1.0",
@@ -50,7 +52,7 @@ def describe(classes: Sequence[str], settings: Settings) -> dict[str, Any]:
         "paths": {
             "/classify": {
                 "post": _operation(
-                    "classify", "Classify one image", _object({"predictions": predictions, "model": model}),
+                    "classify", "Classify one image", _object({**answer, "model": model}),
                     (*_BODY, *_IMAGE), body=one, parameters=[parameter],
                 )
             },

@@ -28,7 +28,7 @@ CLASSIFY: Final = "/classify"
 CLASSIFY_BATCH: Final = "/classify_batch"
 PREVIEW: Final = "/preview"
 
-Predictions = list[dict[str, Any]]
+Answer = dict[str, Any]  # `predictions`, best first, and `unknown` where the model tells
 
 _RUN: Final = 32  # images in one run of the model: more are not faster, and take memory
 _SCORE_DIGITS: Final = 6  # float32 has no more that mean anything
@@ -79,7 +79,7 @@ class Api:
             (result,) = await self._run(job)
         if isinstance(result, RequestError):
             raise result
-        return self._respond({"predictions": result})
+        return self._respond(result)
 
     async def classify_batch(self, request: Request) -> Response:
         """Many images: for each, in order, its best classes or its error."""
@@ -112,10 +112,10 @@ class Api:
 
     async def openapi(self, _: Request) -> Response:
         """The OpenAPI description of these routes."""
-        return JSONResponse(openapi.describe(self.classifier.classes, self._settings))
+        return JSONResponse(openapi.describe(self.classifier.classes, self._settings, self.classifier.tells_unknown))
 
-    def answer(self, job: Job) -> list[Predictions | RequestError]:
-        """For each image of `job` its predictions, or the error that it alone gets."""
+    def answer(self, job: Job) -> list[Answer | RequestError]:
+        """For each image of `job` its answer, or the error that it alone gets."""
         results: list[Any] = list(job.images)
         pixels = np.empty((len(results), *self.classifier.image_shape), np.uint8)
         with self.metrics.stage("decode"):
@@ -128,11 +128,14 @@ class Api:
         for first in range(0, len(places), _RUN):
             run = places[first : first + _RUN]
             with self.metrics.stage("inference"):
-                probabilities = self.classifier.predict(pixels[run])
+                answers = self.classifier.answer(pixels[run])
             self.metrics.batch_size.observe(len(run))
-            for place, row in zip(run, probabilities, strict=True):
-                results[place] = self._best(row, job.top_k)
-                self.metrics.answers.labels(results[place][0]["label"]).inc()
+            for number, place in enumerate(run):
+                best = self._best(answers.probabilities[number], job.top_k)
+                results[place] = {"predictions": best}
+                if answers.unknown is not None:
+                    results[place]["unknown"] = bool(answers.unknown[number])
+                self.metrics.answers.labels(best[0]["label"]).inc()
         return results
 
     def _decode(self, image: bytes | RequestError) -> npt.NDArray[np.uint8]:
@@ -141,16 +144,16 @@ class Api:
         height, width, _ = self.classifier.image_shape
         return decode(image, height, width, self._settings.max_pixels)
 
-    async def _run(self, job: Job) -> list[Predictions | RequestError]:
+    async def _run(self, job: Job) -> list[Answer | RequestError]:
         asked = time.perf_counter()
 
-        def work() -> list[Predictions | RequestError]:
+        def work() -> list[Answer | RequestError]:
             self.metrics.stage_seconds.labels("queue").observe(time.perf_counter() - asked)
             return self.answer(job)
 
         return await self._pool.run(work)
 
-    def _best(self, probabilities: npt.NDArray[np.float32], count: int) -> Predictions:
+    def _best(self, probabilities: npt.NDArray[np.float32], count: int) -> list[dict[str, Any]]:
         best = np.argsort(-probabilities, kind="stable")[:count]
         return [
             {"label": self.classifier.classes[i], "score": round(float(probabilities[i]), _SCORE_DIGITS)} for i in best
@@ -162,13 +165,10 @@ class Api:
             return Response(content, media_type="application/json")
 
 
-def in_their_places(results: Sequence[Predictions | RequestError]) -> dict[str, Any]:
+def in_their_places(results: Sequence[Answer | RequestError]) -> dict[str, Any]:
     """The answer to a batch: for each image, in order, its predictions or its error."""
     return {
-        "results": [
-            {"error": result.describe()} if isinstance(result, RequestError) else {"predictions": result}
-            for result in results
-        ]
+        "results": [{"error": result.describe()} if isinstance(result, RequestError) else result for result in results]
     }
 
 

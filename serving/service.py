@@ -92,11 +92,11 @@ class AlexNetService:
         (result,) = self.api.answer(Job([image.read_bytes()], top_k))
         if isinstance(result, RequestError):
             raise result
-        return {"predictions": result}
+        return result
 
     @bentoml.api(route=CLASSIFY_BATCH)
     def classify_batch(self, images: list[Picture], top_k: TopK = DEFAULT_TOP_K) -> dict[str, Any]:
-        """The same for many images: in their order, predictions or an error for each."""
+        """The same for many images: in their order, an answer or an error for each."""
         return in_their_places(self.api.answer(Job([image.read_bytes() for image in images], top_k)))
 
 

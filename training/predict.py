@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -92,7 +92,7 @@ class Predictor:
     ) -> Iterator[tuple[Part, bytes, int]]:
         """For each part the file of `kind` that holds its rows, and how many of them have an error."""
         for part, rows in self.rows(parts, advance):
-            content = render(kind, rows, self._job.top_k, tells_unknown(self.classifier))
+            content = render(kind, rows, self._job.top_k, self.classifier.tells_unknown)
             yield part, content, sum(row.error is not None for row in rows)
 
     def _ahead(self, parts: Iterable[Part]) -> Iterator[tuple[_Batch, list[Pixels | RequestError]]]:
@@ -159,15 +159,12 @@ class Predictor:
         return rows
 
     def _answers(self, pixels: Pixels) -> Iterator[tuple[list[tuple[str, float]], bool | None]]:
-        probabilities = self.classifier.predict(pixels)
+        answers = self.classifier.answer(pixels)
+        probabilities, unknown = answers.probabilities, answers.unknown
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._job.top_k]
-        for scores, places in zip(probabilities, order, strict=True):
-            yield [(self.classifier.classes[i], round(float(scores[i]), _SCORE_DIGITS)) for i in places], None
-
-
-def tells_unknown(classifier: Any) -> bool:
-    """Whether the model tells images of no class that it knows."""
-    return False
+        for number, (scores, places) in enumerate(zip(probabilities, order, strict=True)):
+            best = [(self.classifier.classes[i], round(float(scores[i]), _SCORE_DIGITS)) for i in places]
+            yield best, None if unknown is None else bool(unknown[number])
 
 
 def read(path: Path, max_bytes: int) -> bytes:

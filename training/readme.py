@@ -38,11 +38,12 @@ def render(text: str) -> str:
 def _answer() -> str:
     classifier = _classifier()
     api = Api(classifier, Settings(), Metrics(CollectorRegistry()), concurrency=1)
-    (predictions,) = api.answer(Job([EXAMPLE.read_bytes()], DEFAULT_TOP_K))
-    assert not isinstance(predictions, RequestError)
-    lines = ",\n".join("    " + json.dumps(prediction) for prediction in predictions)
+    (answer,) = api.answer(Job([EXAMPLE.read_bytes()], DEFAULT_TOP_K))
+    assert not isinstance(answer, RequestError)
+    lines = ",\n".join("    " + json.dumps(prediction) for prediction in answer["predictions"])
+    unknown = f'  "unknown": {json.dumps(answer["unknown"])},\n' if "unknown" in answer else ""
     model = json.dumps({"name": classifier.name, "sha256": classifier.sha256})
-    return f'```json\n{{\n  "predictions": [\n{lines}\n  ],\n  "model": {model}\n}}\n```\n'
+    return f'```json\n{{\n  "predictions": [\n{lines}\n  ],\n{unknown}  "model": {model}\n}}\n```\n'
 
 
 def _classifier() -> Classifier:

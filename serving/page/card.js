@@ -13,6 +13,8 @@ export function showCard(model) {
     ["Name", model.name],
     ["SHA-256 of its file", ...digest(model.sha256)],
     ...(Number.isFinite(accuracy) ? [["Accuracy in validation", `${(accuracy * 100).toFixed(2)}%`]] : []),
+    ...(Number.isFinite(model.temperature) ? [["Calibrated at temperature", model.temperature.toFixed(2)]] : []),
+    ...(Number.isFinite(model.unknown_threshold) ? [["Unknown from a score of", model.unknown_threshold.toFixed(2)]] : []),
     ["Runs on", where],
     ["Sees", `${width} × ${height} pixels`],
   ];

@@ -43,7 +43,7 @@ async function classify(source, caption, sample = "") {
     await showPixels(preview.body);
     const count = Math.min(CLASSES, model?.classes.length ?? CLASSES);
     const answer = await send(`/classify?top_k=${count}`, "json", preview.body, signal, showWait);
-    showAnswer(answer.body.predictions, answer.milliseconds, preview.milliseconds);
+    showAnswer(answer.body, answer.milliseconds, preview.milliseconds);
     if (answer.body.model.sha256 !== model?.sha256) loadModel();
   } catch (error) {
     if (!signal.aborted) showFailure(error);
@@ -80,6 +80,7 @@ async function loadModel() {
 function showBegin(caption, sample) {
   $("main").dataset.state = "busy";
   $("caption").textContent = caption;
+  $("unknown").hidden = true;
   $("failure").replaceChildren();
   for (const button of samples) button.setAttribute("aria-pressed", String(button.value === sample));
 }
@@ -95,14 +96,16 @@ async function showPixels(blob) {
   $("pixels").hidden = false;
 }
 
-function showAnswer(predictions, classifying, decoding) {
+function showAnswer({ predictions, unknown = false }, classifying, decoding) {
   const [best, second] = predictions;
   $("label").textContent = best.label;
   $("score").textContent = percent(best.score);
+  $("unknown").hidden = !unknown;
   showBars(predictions);
   $("timing").textContent = `${duration(classifying)} to classify, after ${duration(decoding)} to upload and decode`;
   const runnerUp = second ? `; then ${second.label}, ${percent(second.score)}` : "";
-  $("announcement").textContent = `${best.label}, ${percent(best.score)}${runnerUp}.`;
+  const doubt = unknown ? " Probably none of these." : "";
+  $("announcement").textContent = `${best.label}, ${percent(best.score)}${runnerUp}.${doubt}`;
   $("main").dataset.state = "done";
   bringIntoView();
 }

@@ -16,9 +16,18 @@ _HIDDEN = 256
 
 
 def write_model(
-    path: Path, *, classes: tuple[str, ...] = CLASSES, rounds: int = 0, metadata: dict[str, str] | None = None
+    path: Path,
+    *,
+    classes: tuple[str, ...] = CLASSES,
+    rounds: int = 0,
+    metadata: dict[str, str] | None = None,
+    tells_unknown: bool = False,
 ) -> Path:
-    """Write a linear classifier of pixels; `rounds` multiplications of 256 x 256 make it slow without changing it."""
+    """Write a linear classifier of pixels; `rounds` multiplications of 256 x 256 make it slow without changing it.
+
+    One that `tells_unknown` gives its brightness from 0 to 1 as the score, over a threshold of 0.9 where the metadata
+    are not given.
+    """
     rng = np.random.default_rng(0)
     weight = rng.normal(0, 0.05, (SIDE * SIDE * 3, len(classes))).astype(np.float32)
     constants = {
@@ -35,15 +44,21 @@ def write_model(
     ]
     if rounds:
         nodes += _waste(constants, rounds)
+    outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(classes)])]
+    if tells_unknown:
+        nodes.append(helper.make_node("ReduceMean", ["rows"], ["unknown_score"], axes=[1], keepdims=0))
+        outputs.append(helper.make_tensor_value_info("unknown_score", TensorProto.FLOAT, ["N"]))
     graph = helper.make_graph(
         nodes,
         "tiny",
         [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", SIDE, SIDE, 3])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(classes)])],
+        outputs,
         [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     described = {"name": "tiny", "classes": json.dumps(classes), "input_size": str(SIDE), "run": "made for tests"}
+    if tells_unknown:
+        described |= {"unknown_threshold": "0.9", "temperature": "1.25"}
     for key, value in (described if metadata is None else metadata).items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model)

@@ -273,3 +273,45 @@ def test_threads_follow_the_usable_cpus(tiny_model: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(classifier, "usable_cpus", lambda: 3)
     assert Classifier(tiny_model).threads == 3
     assert Classifier(tiny_model, threads=1).threads == 1
+
+
+def test_a_file_with_a_score_and_a_threshold_tells_what_is_unknown(tmp_path: Path) -> None:
+    model = Classifier(write_model(tmp_path / "model.onnx", tells_unknown=True), threads=1)
+    pixels = np.stack([np.full((SIDE, SIDE, 3), value, np.uint8) for value in (0, 128, 255)])
+    answers = model.answer(pixels)
+    assert answers.unknown_score is not None
+    np.testing.assert_allclose(answers.unknown_score, [0, 128 / 255, 1], atol=1e-5)
+    assert answers.unknown is not None
+    assert answers.unknown.tolist() == [False, False, True]
+    np.testing.assert_array_equal(answers.probabilities, model.predict(pixels))
+    assert (model.temperature, model.unknown_threshold) == (1.25, 0.9)
+    assert (model.describe()["temperature"], model.describe()["unknown_threshold"]) == (1.25, 0.9)
+
+
+def test_a_file_from_before_unknown_things_is_served_and_does_not_tell(tiny_model: Path) -> None:
+    model = Classifier(tiny_model, threads=1)
+    answers = model.answer(np.zeros((2, SIDE, SIDE, 3), np.uint8))
+    assert answers.probabilities.shape == (2, len(CLASSES))
+    assert answers.unknown_score is None
+    assert answers.unknown is None
+    assert not model.tells_unknown
+    assert model.describe()["unknown_threshold"] is None
+
+
+def test_a_score_without_a_threshold_tells_nothing(tmp_path: Path) -> None:
+    described = {"name": "x", "classes": json.dumps(CLASSES)}
+    path = write_model(tmp_path / "model.onnx", tells_unknown=True, metadata=described)
+    assert not Classifier(path, threads=1).tells_unknown
+
+
+def test_a_threshold_without_a_score_is_refused(tmp_path: Path) -> None:
+    described = {"name": "x", "classes": json.dumps(CLASSES), "unknown_threshold": "0.5"}
+    with pytest.raises(UserError, match="export it with"):
+        Classifier(write_model(tmp_path / "model.onnx", metadata=described), threads=1)
+
+
+@pytest.mark.parametrize("value", ['"0.5"', "true", "NaN", "[]", "high"])
+def test_a_threshold_that_is_no_number_is_refused(tmp_path: Path, value: str) -> None:
+    described = {"name": "x", "classes": json.dumps(CLASSES), "unknown_threshold": value}
+    with pytest.raises(UserError, match="metadata are missing or damaged"):
+        Classifier(write_model(tmp_path / "model.onnx", tells_unknown=True, metadata=described), threads=1)

@@ -451,3 +451,21 @@ def test_samples_are_test_images_of_the_data_set() -> None:
     for name, place in PLACES.items():
         assert data.CLASSES[test.labels[place]] == name
         assert np.array_equal(np.asarray(Image.open(SAMPLES / f"{name}.png")), test.pixels[place])
+
+
+def test_a_picture_of_nothing_known_is_said_to_be_that(
+    new_page: NewPage, start_service: StartService, tmp_path: Path
+) -> None:
+    model = write_model(tmp_path / "model.onnx", tells_unknown=True)
+    with start_service(ALEXNET_MODEL=str(model)) as server:
+        page = new_page(server)
+        note = page.get_by_text("Probably none of these", exact=False).and_(page.locator("#unknown"))
+        click_sample(page, "cat")
+        expect_answer(page)
+        expect(note).to_be_hidden()
+        white = io.BytesIO()
+        Image.new("RGB", (32, 32), "white").save(white, "PNG")
+        page.locator("#file").set_input_files({"name": "w.png", "mimeType": "image/png", "buffer": white.getvalue()})
+        expect(note).to_be_visible()
+        expect(page.locator("#announcement")).to_contain_text("Probably none of these")
+        expect(page.locator("#card")).to_contain_text("Calibrated at temperature1.25")

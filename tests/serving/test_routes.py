@@ -5,15 +5,18 @@ import io
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from serving.classifier import Classifier
 from serving.images import decode
+from serving.settings import Settings
 from tests.serving.conftest import App
-from tests.serving.models import CLASSES, SIDE
+from tests.serving.models import CLASSES, SIDE, write_model
 from tests.serving.pictures import encode, photo
 
 MakeApp = Callable[..., App]
@@ -195,3 +198,18 @@ def test_the_root_leads_to_the_page(make_app: MakeApp) -> None:
     response = make_app().get("/")
     assert response.status_code == 307
     assert response.headers["location"] == "/ui"
+
+
+def test_answers_of_a_model_that_tells_unknown_things_carry_it(tmp_path: Path) -> None:
+    app = App(Classifier(write_model(tmp_path / "model.onnx", tells_unknown=True), threads=1), Settings(), None)
+    white, black = (encode(Image.new("RGB", (40, 40), colour), "PNG") for colour in ("white", "black"))
+    assert app.post("/classify", content=white).json()["unknown"] is True
+    body = app.post("/classify", content=black).json()
+    assert list(body) == ["predictions", "unknown", "model"]
+    assert body["unknown"] is False
+    images = [text(white), text(b"broken"), text(black)]
+    results = app.post("/classify_batch", json=images).json()["results"]
+    assert [result.get("unknown") for result in results] == [True, None, False]
+    assert app.get("/model").json()["unknown_threshold"] == 0.9
+    described = app.get("/docs.json").json()["paths"]["/classify"]["post"]["responses"]["200"]
+    assert "unknown" in described["content"]["application/json"]["schema"]["required"]

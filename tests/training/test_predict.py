@@ -9,15 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from serving.classifier import Classifier
-from serving.images import decode
+from serving.images import decode, to_png
 from tests.conftest import FIXTURE
 from tests.serving import pictures
 from tests.serving.models import CLASSES, write_model
-from training import batch
+from training import batch, sources
 from training.__main__ import main
+from training.predict import Job, Predictor
 
 ROOT = Path(__file__).parents[2]
 CAT = FIXTURE / "cat" / "00000.png"
@@ -109,7 +111,32 @@ def _ask(api: Any, content: bytes) -> Any:
     from serving.inputs import Job
 
     (result,) = api.answer(Job([content], 5))
-    return {"error": result.describe()} if isinstance(result, RequestError) else {"predictions": result}
+    return {"error": result.describe()} if isinstance(result, RequestError) else result
+
+
+def test_an_error_does_not_hold_on_to_its_file(tiny: Path, mixed: Path) -> None:
+    job = Job(tiny, 1, None, 10**7, 10**7)
+    with Predictor(job) as predictor:
+        ((_, rows),) = predictor.rows(sources.divide(sources.find([str(mixed)]), 100))
+    errors = [row.error for row in rows if row.error is not None]
+    assert len(errors) == 7
+    assert all(error.__traceback__ is None and error.__context__ is None for error in errors)
+
+
+def test_the_unknown_column_is_there_where_the_model_tells(
+    session_path: Path, tmp_path: Path, mixed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(session_path / "predict" / "unknown.onnx", tells_unknown=True)
+    white = mixed / "white.png"
+    white.write_bytes(to_png(np.full((32, 32, 3), 255, np.uint8)))
+    rows = predict(model, tmp_path / "out.csv", CAT, white, mixed / "2 text.png", CAT)
+    assert [row["unknown"] for row in rows] == ["false", "true", "", "false"]
+    assert list(rows[0])[-3:] == ["unknown", "error", "message"]
+    # For programs and for eyes too.
+    assert main(["predict", str(white), str(CAT), "--model", str(model), "--json"]) == 0
+    assert [json.loads(line)["unknown"] for line in capsys.readouterr().out.splitlines()] == [True, False]
+    assert main(["predict", str(white), str(CAT), "--model", str(model)]) == 0
+    assert " ".join(capsys.readouterr().out.split()).count("probably none of these classes") == 1
 
 
 def test_the_limits_are_those_of_the_service(
