@@ -20,7 +20,7 @@ from serving.classifier import Classifier
 from serving.errors import UserError
 from serving.inputs import DEFAULT_TOP_K
 from training import bars, cluster, parquet, predictions, sources
-from training.predict import BATCH, Job, Predictor, tells_unknown
+from training.predict import BATCH, Job, Predictor
 from training.predictions import Store
 from training.sources import Part
 
@@ -63,7 +63,7 @@ def predict(request: Request, out: TextIO | None = None) -> int:
     total = _count(request)
     plan = {
         "model": classifier.sha256,
-        "columns": [name for name, _ in predictions.columns(job.top_k, tells_unknown(classifier))],
+        "columns": [name for name, _ in predictions.columns(job.top_k, classifier.tells_unknown)],
         "part": request.part,
         "column": request.column,
     }
