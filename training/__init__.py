@@ -4,7 +4,9 @@
       |  data.py          read, check, split                 -> uint8 [N, 32, 32, 3] and labels (numpy only)
       v
     trainer.py            fit, validate, checkpoint          -> runs/<id>/ config.json metrics.csv best.pt last.pt
-      |    model.py       pixels in, logits out
+      |    model.py       pixels in, logits out              (teacher.py: a small network that AlexNet can learn from)
+      |    augment.py     pixels to changed pixels
+      |    optimise.py    loss, rate, moving average
       v
     export.py             softmax, metadata, proven parity   -> model.onnx
       v

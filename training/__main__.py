@@ -14,7 +14,7 @@ from typing import Final
 
 from serving.errors import UserError
 from training import arguments
-from training.settings import Settings
+from training.settings import RECIPES, Settings
 
 RUNS = Path("runs")
 
@@ -50,8 +50,8 @@ def _train(options: argparse.Namespace) -> None:
     }
     if options.resume:
         fixed = sorted(given.keys() - {"epochs"})
-        if fixed or options.output:
-            name = fixed[0].replace("_", "-") if fixed else "output"
+        if fixed or options.output or options.recipe:
+            name = fixed[0].replace("_", "-") if fixed else "output" if options.output else "recipe"
             raise UserError(f"--{name} cannot change when a run is resumed; only --epochs and --data can")
         folder = options.resume
     else:
@@ -60,7 +60,7 @@ def _train(options: argparse.Namespace) -> None:
         if options.resume:
             trainer.resume(folder, options.data, given.get("epochs"))
         else:
-            trainer.start(Settings(**given), options.data, folder)
+            trainer.start(Settings(**{**RECIPES[options.recipe or "published"], **given}), options.data, folder)
     except KeyboardInterrupt:
         if (folder / "last.pt").exists():
             print(f"\nstopped after the last whole epoch; continue with: alexnet train --resume {folder}")
@@ -74,6 +74,21 @@ def _export(options: argparse.Namespace) -> None:
     export.export(options.checkpoint, options.data, options.output, rank=options.rank)
 
 
+def _compress(options: argparse.Namespace) -> None:
+    from training import compress
+
+    compress.compress(
+        options.checkpoint,
+        options.data,
+        options.output,
+        rank=options.rank,
+        max_drop=options.max_drop,
+        precision=options.precision,
+        fine_tune_steps=options.fine_tune_steps,
+        threads=options.threads,
+    )
+
+
 def _evaluate(options: argparse.Namespace) -> None:
     from training import evaluate
 
@@ -83,6 +98,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         options.output or options.model.parent,
         split=options.split,
         predictions=options.predictions,
+        unknowns=options.unknowns,
         batch_size=options.batch_size,
     )
 
@@ -118,6 +134,7 @@ def _doctor(options: argparse.Namespace) -> int:
 _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int | None]]] = {
     "train": _train,
     "export": _export,
+    "compress": _compress,
     "evaluate": _evaluate,
     "predict": _predict,
     "report": _report,

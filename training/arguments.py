@@ -11,7 +11,7 @@ from typing import Any, Final, NoReturn
 
 import shtab
 
-from training.settings import Settings
+from training.settings import RECIPES, Settings
 
 DATA: Final = Path("data")
 MODEL: Final = Path("models/alexnet/model.onnx")
@@ -50,7 +50,7 @@ def parser() -> Parser:
     shtab.add_argument_to(whole, "--print-completion", help=about)
     whole._option_string_actions["--print-completion"].choices = _SHELLS
     commands = whole.add_subparsers(title="commands", required=True, dest="command", metavar="COMMAND")
-    for add in (_add_train, _add_export, _add_evaluate, _add_predict, _add_report, _add_doctor):
+    for add in (_add_train, _add_export, _add_compress, _add_evaluate, _add_predict, _add_report, _add_doctor):
         _complete_paths(add(commands))
     return whole
 
@@ -61,6 +61,8 @@ def _add_train(commands: Any) -> Parser:
     _add_data(train)
     train.add_argument("--output", type=Path, metavar="DIR", help="folder of the new run (default: runs/<time>)")
     train.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
+    about = "settings under a name; a flag that is given too wins (default: published)"
+    train.add_argument("--recipe", choices=tuple(RECIPES), help=about)
     _add_settings(train)
     return train
 
@@ -77,6 +79,30 @@ def _add_export(commands: Any) -> Parser:
     return export
 
 
+def _add_compress(commands: Any) -> Parser:
+    about = "write a checkpoint as the small ONNX file that ships, and show what each step gains and costs"
+    compress = _command(commands, "compress", about, "alexnet compress runs/first --output runs/first/small.onnx")
+    compress.add_argument(
+        "checkpoint", type=Path, metavar="RUN|CHECKPOINT", help="a run's folder (its best.pt) or a file"
+    )
+    _add_data(compress)
+    compress.add_argument("--output", type=Path, default=MODEL, metavar="FILE", help="default: %(default)s")
+    about = "of the two large linear layers; auto takes the lowest that is good enough (default: auto)"
+    compress.add_argument("--rank", type=_rank, metavar="auto|R", help=about)
+    about = "points of macro F1 that may be lost on the validation images (default: %(default)s)"
+    compress.add_argument("--max-drop", type=float, default=0.2, metavar="POINTS", help=about)
+    about = "int8, fp16 for CUDA, or fp32 (default: %(default)s)"
+    compress.add_argument("--precision", choices=("int8", "fp16", "fp32"), default="int8", help=about)
+    about = "steps in which the linear layers learn the whole network's answers (default: %(default)s)"
+    compress.add_argument("--fine-tune-steps", type=int, default=0, metavar="N", help=about)
+    compress.add_argument("--threads", type=int, metavar="N", help="for the times in the table (default: as served)")
+    return compress
+
+
+def _rank(given: str) -> int | None:
+    return None if given == "auto" else int(given)
+
+
 def _add_evaluate(commands: Any) -> Parser:
     about = "measure a model, on the test images unless told otherwise"
     evaluate = _command(commands, "evaluate", about, "alexnet evaluate runs/first/model.onnx --predictions")
@@ -87,6 +113,8 @@ def _add_evaluate(commands: Any) -> Parser:
     about = "test, or the training images that the model's run held out (default: test)"
     evaluate.add_argument("--split", choices=("test", "validation"), default="test", help=about)
     evaluate.add_argument("--predictions", action="store_true", help="write predictions.csv too, a line per image")
+    about = "images of none of the classes, a folder of pictures or a .npy file: how well they are told apart"
+    evaluate.add_argument("--unknowns", type=Path, metavar="PATH", help=about)
     return evaluate
 
 
@@ -160,10 +188,15 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     """A flag for each field of `Settings`. A flag that is not given stays out of the result: the default is there."""
     group = parser.add_argument_group("settings (the defaults are the published run)")
     for item in dataclasses.fields(Settings):
+        flag = "--" + item.name.replace("_", "-")
+        about = f"{item.metadata['help']} (default: {item.default})"
+        if item.type is bool:
+            group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=about)
+            continue
         group.add_argument(
-            "--" + item.name.replace("_", "-"),
+            flag,
             type=str if typing.get_origin(item.type) else typing.cast(type, item.type),
             choices=typing.get_args(item.type) or None,
             default=argparse.SUPPRESS,
-            help=f"{item.metadata['help']} (default: {item.default})",
+            help=about,
         )

@@ -1,6 +1,6 @@
 """The settings of a training run: every value that can change its numbers, and nothing else.
 
-In: command-line flags (each is derived from a field below) or the `config.json` of an earlier run.
+In: command-line flags (each is derived from a field below), a named recipe, or the `config.json` of an earlier run.
 Out: one frozen `Settings`. Where data and runs lie is not a setting: those are paths that the commands take.
 """
 
@@ -8,12 +8,14 @@ import dataclasses
 import math
 import typing
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Final, Literal, Self
 
 from serving.errors import UserError
 
 Device = Literal["auto", "cpu", "cuda"]
 Precision = Literal["auto", "fp32", "bf16"]
+Network = Literal["alexnet", "teacher"]
+Schedule = Literal["constant", "cosine"]
 
 
 def _field(default: Any, about: str, *, minimum: float | None = None, below: float | None = None) -> Any:
@@ -27,13 +29,31 @@ class Settings:
     Raises `UserError` on a value out of range, before anything is written.
     """
 
+    network: Network = _field("alexnet", "what is trained: AlexNet, or the small network that can teach it")
     epochs: int = _field(30, "passes over the training images", minimum=1)
     batch_size: int = _field(32, "training images per step", minimum=1)
     validation_batch_size: int = _field(64, "validation images per step; changes no result", minimum=1)
     learning_rate: float = _field(0.001, "step size of SGD", minimum=0, below=math.inf)
+    features_rate: float = _field(1.0, "share of the step size for the convolution layers", minimum=0, below=math.inf)
+    schedule: Schedule = _field("constant", "course of the step size; cosine ends at zero")
+    warmup_steps: int = _field(0, "steps in which the step size grows from zero", minimum=0)
     momentum: float = _field(0.9, "momentum of SGD", minimum=0, below=1)
-    weight_decay: float = _field(0.0, "L2 penalty of SGD", minimum=0, below=math.inf)
+    nesterov: bool = _field(False, "Nesterov's momentum")
+    weight_decay: float = _field(0.0, "L2 penalty of SGD on weights, not on biases", minimum=0, below=math.inf)
+    average_decay: float = _field(
+        0.0,
+        "keep by step of the moving average of the weights that is validated and saved; 0 is off",
+        minimum=0,
+        below=1,
+    )
+    label_smoothing: float = _field(0.0, "share of the target that goes to all classes alike", minimum=0, below=1)
     dropout: float = _field(0.5, "share of inputs that the two large linear layers drop", minimum=0, below=1)
+    flip: bool = _field(False, "mirror every other training image, at random")
+    crop: int = _field(0, "pixels by which a training image is moved at most, its edge reflected", minimum=0, below=32)
+    cutout: int = _field(0, "side of the square that is painted over in a training image", minimum=0, below=32)
+    teacher: str = _field("none", "none, or the checkpoint of a network whose answers are learnt too")
+    teacher_share: float = _field(0.9, "share of the teacher's answers in the loss", minimum=0, below=1.0001)
+    teacher_temperature: float = _field(2.0, "temperature of both softmaxes there", minimum=0.01, below=math.inf)
     input_size: int = _field(224, "pixels a side that the network sees, at least 63", minimum=63)
     validation_images: int = _field(10_000, "training images held out to choose the best epoch", minimum=1)
     init: str = _field("imagenet", "first weights: imagenet (torchvision's), none, or a .safetensors file")
@@ -60,3 +80,43 @@ class Settings:
         if unknown:
             raise UserError(f"unknown settings {', '.join(unknown)}: the run was made by another version")
         return cls(**values)
+
+
+# What `--recipe` sets. A flag that is given too wins. `improved` says teacher=none: its path is the user's to give.
+RECIPES: Final[dict[str, dict[str, Any]]] = {
+    "published": {},
+    "improved": {
+        "epochs": 24,
+        "batch_size": 128,
+        "learning_rate": 0.015,
+        "schedule": "cosine",
+        "warmup_steps": 300,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+        "average_decay": 0.998,
+        "label_smoothing": 0.1,
+        "flip": True,
+        "crop": 4,
+        "cutout": 8,
+        "input_size": 160,
+        "validation_images": 5_000,
+    },
+    "teacher": {
+        "network": "teacher",
+        "epochs": 12,
+        "batch_size": 256,
+        "learning_rate": 0.2,
+        "schedule": "cosine",
+        "warmup_steps": 350,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+        "average_decay": 0.99,
+        "label_smoothing": 0.1,
+        "flip": True,
+        "crop": 3,
+        "cutout": 8,
+        "input_size": 63,
+        "init": "none",
+        "validation_images": 5_000,
+    },
+}

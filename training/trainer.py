@@ -2,13 +2,14 @@
 
 In: `Settings`, training and validation `Images`. Out: a run folder with `config.json` (settings and provenance),
 `metrics.csv` (a row per epoch, as it ends), `last.pt` (all that resuming needs) and `best.pt` (the weights of the epoch
-with the highest validation accuracy).
+with the highest validation accuracy: the moving average where the settings ask for one).
 
-The data set stays in memory, on the device, as uint8; a batch is one tensor index. All randomness of an epoch (order
-and dropout) is seeded by the run's seed and the epoch's number, so that a resumed run draws what the uninterrupted one
-would have drawn.
+The data set stays in memory, on the device, as uint8; a batch is one tensor index. All randomness of an epoch (order,
+changes of the images, dropout) is seeded by the run's seed and the epoch's number, so that a resumed run draws what the
+uninterrupted one would have drawn.
 """
 
+import copy
 import ctypes
 import dataclasses
 import time
@@ -21,20 +22,26 @@ import torch
 import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor
+from torch import Tensor, nn
 
 from serving.errors import UserError
-from training import data, environment, files
+from training import data, environment, files, optimise
+from training.augment import Augment
 from training.model import AlexNet, load_initial_weights
 from training.settings import Settings
+from training.teacher import Teacher
+
+_WHITENING_IMAGES: Final = 2_000
 
 
 @dataclass(frozen=True)
 class Row:
-    """One epoch: losses are means of the cross-entropy in nats per image, accuracies from 0 to 1.
+    """One epoch: losses are means in nats per image, accuracies from 0 to 1.
 
-    The training figures are means over the epoch while the weights move and dropout is on; the validation figures are
-    of the epoch's last weights, over the validation images alone.
+    The training figures are means over the epoch while the weights move and dropout is on, of the loss that is
+    minimised (with smoothed labels and a teacher where the settings ask for them) and of the images as changed; the
+    validation figures are the plain cross-entropy and accuracy of the epoch's last weights, or of their moving
+    average, over the validation images alone.
     """
 
     epoch: int
@@ -49,9 +56,16 @@ class Row:
 class _Run:
     folder: Path
     settings: Settings
-    model: AlexNet
+    model: AlexNet | Teacher
     optimizer: torch.optim.SGD
     rows: list[Row]
+    average: AlexNet | Teacher | None = None
+    teacher: Teacher | None = None
+
+    @property
+    def answering(self) -> AlexNet | Teacher:
+        """The weights that are validated and saved as the run's result."""
+        return self.average or self.model
 
     @property
     def best_accuracy(self) -> float:
@@ -73,11 +87,16 @@ def start(settings: Settings, data_root: Path, folder: Path) -> Path:
     _keep_freed_memory()
     device = _device(settings)
     torch.manual_seed(settings.seed)
-    model = AlexNet(len(data.CLASSES), settings.input_size, settings.dropout)
-    load_initial_weights(model, settings.init)
-    model.to(device).to(memory_format=torch.channels_last)
-    run = _Run(folder, settings, model, _optimizer(model, settings), [])
+    model = _network(settings, len(data.CLASSES))
+    if isinstance(model, AlexNet):
+        load_initial_weights(model, settings.init)
+    teacher = _load_teacher(settings, device)
     images = _read_images(settings, data_root)
+    if isinstance(model, Teacher):
+        model.whiten(torch.from_numpy(images[0].pixels[:_WHITENING_IMAGES]))
+    model.to(device).to(memory_format=torch.channels_last)
+    average = copy.deepcopy(model) if settings.average_decay else None
+    run = _Run(folder, settings, model, optimise.optimizer(model, settings), [], average, teacher)
     folder.mkdir(parents=True, exist_ok=True)
     files.write_json(folder / "config.json", _config(run, device))
     _save(run)
@@ -98,12 +117,19 @@ def resume(folder: Path, data_root: Path, epochs: int | None = None) -> Path:
     if settings.epochs < len(saved["rows"]):
         raise UserError(f"{folder} has {len(saved['rows'])} epochs already; give --epochs {len(saved['rows'])} or more")
     device = _device(settings)
-    model = AlexNet(len(saved["classes"]), settings.input_size, settings.dropout)
+    model = _network(settings, len(saved["classes"]))
     model.to(device).to(memory_format=torch.channels_last)
+    average = copy.deepcopy(model) if settings.average_decay else None
     model.load_state_dict(saved["model"])
-    optimizer = _optimizer(model, settings)
+    if average:
+        average.load_state_dict(saved["average"])
+    optimizer = optimise.optimizer(model, settings)
+    full_rates = [group["full_rate"] for group in optimizer.param_groups]
     optimizer.load_state_dict(saved["optimizer"])
-    run = _Run(folder, settings, model, optimizer, [Row(**row) for row in saved["rows"]])
+    for group, rate in zip(optimizer.param_groups, full_rates, strict=True):  # what is saved may be of an older version
+        group["full_rate"] = rate
+    rows = [Row(**row) for row in saved["rows"]]
+    run = _Run(folder, settings, model, optimizer, rows, average, _load_teacher(settings, device))
     for leftover in folder.glob(".*.part"):  # of a process killed while it wrote
         leftover.unlink()
     _write_metrics(run)
@@ -156,11 +182,9 @@ def _fit(run: _Run, training: data.Images, validation: data.Images, device: torc
             progress.update(task, description=f"epoch {epoch}/{settings.epochs}")
             started = time.perf_counter()
             torch.manual_seed(_epoch_seed(settings.seed, epoch))
-            training_loss, training_accuracy = _train_epoch(
-                run.model, run.optimizer, train_set, settings.batch_size, autocast, lambda: progress.advance(task)
-            )
+            training_loss, training_accuracy = _train_epoch(run, train_set, autocast, lambda: progress.advance(task))
             validation_loss, validation_accuracy = _validate(
-                run.model, validation_set, settings.validation_batch_size, autocast, lambda: progress.advance(task)
+                run.answering, validation_set, settings.validation_batch_size, autocast, lambda: progress.advance(task)
             )
             seconds = round(time.perf_counter() - started, 2)
             row = Row(epoch, training_loss, training_accuracy, validation_loss, validation_accuracy, seconds)
@@ -172,34 +196,42 @@ def _fit(run: _Run, training: data.Images, validation: data.Images, device: torc
 
 
 def _train_epoch(
-    model: AlexNet,
-    optimizer: torch.optim.SGD,
-    images: _Tensors,
-    batch_size: int,
-    autocast: torch.autocast,
-    advance: Callable[[], None],
+    run: _Run, images: _Tensors, autocast: torch.autocast, advance: Callable[[], None]
 ) -> tuple[float, float]:
     """One pass in random order; returns mean loss and accuracy. Nothing waits for the device before the last step."""
+    settings, model = run.settings, run.model
+    augment = Augment(settings.flip, settings.crop, settings.cutout)
     model.train()
     order = torch.randperm(len(images.labels)).to(images.labels.device)
     summed_loss, correct = _counters(images.labels.device)
-    for indices in order.split(batch_size):
-        labels = images.labels[indices]
+    batches = order.split(settings.batch_size)
+    first_step = len(run.rows) * len(batches)
+    for step, indices in enumerate(batches, first_step):
+        pixels, labels = augment(images.pixels[indices]), images.labels[indices]
         with autocast:  # left before the next step: it caches the weights' bf16 copies until then
-            logits = model(images.pixels[indices])
-        loss = F.cross_entropy(logits, labels)
-        optimizer.zero_grad(set_to_none=True)
+            logits = model(pixels)
+            taught = _ask(run.teacher, pixels)
+        loss = optimise.loss(logits, labels, taught, settings)
+        run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        optimizer.step()
+        optimise.set_rate(run.optimizer, settings, step, settings.epochs * len(batches))
+        run.optimizer.step()
+        if run.average:
+            optimise.move_average(run.average, model, settings.average_decay, step + 1)
         summed_loss += loss.detach().double() * len(indices)
         correct += (logits.detach().argmax(1) == labels).sum()
         advance()
     return summed_loss.item() / len(order), correct.item() / len(order)
 
 
+@torch.no_grad()
+def _ask(teacher: Teacher | None, pixels: Tensor) -> Tensor | None:
+    return None if teacher is None else teacher(pixels)
+
+
 @torch.inference_mode()
 def _validate(
-    model: AlexNet, images: _Tensors, batch_size: int, autocast: torch.autocast, advance: Callable[[], None]
+    model: nn.Module, images: _Tensors, batch_size: int, autocast: torch.autocast, advance: Callable[[], None]
 ) -> tuple[float, float]:
     """Mean loss and accuracy over `images`, counted by image, so that a smaller last batch weighs what it holds."""
     model.eval()
@@ -217,27 +249,44 @@ def _counters(device: torch.device) -> tuple[Tensor, Tensor]:
     return torch.zeros((), dtype=torch.float64, device=device), torch.zeros((), dtype=torch.int64, device=device)
 
 
-def _optimizer(model: AlexNet, settings: Settings) -> torch.optim.SGD:
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=settings.learning_rate,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
-        fused=True,
-    )
+def _network(settings: Settings, classes: int) -> AlexNet | Teacher:
+    if settings.network == "teacher":
+        return Teacher(classes, data.SIDE)
+    return AlexNet(classes, settings.input_size, settings.dropout)
+
+
+def _load_teacher(settings: Settings, device: torch.device) -> Teacher | None:
+    """The teacher that the settings name. Raises `UserError` on one that has seen this run's validation images."""
+    if settings.teacher == "none":
+        return None
+    saved = load_checkpoint(Path(settings.teacher))
+    theirs = Settings.from_dict(saved["settings"])
+    if theirs.network != "teacher":
+        raise UserError(f"--teacher {settings.teacher}: holds no teacher; train one with --recipe teacher")
+    if theirs.seed != settings.seed or theirs.validation_images < settings.validation_images:
+        raise UserError(
+            f"--teacher {settings.teacher}: it was trained on images that this run validates on; train one with "
+            f"--seed {settings.seed} --validation-images {settings.validation_images}"
+        )
+    teacher = Teacher(len(saved["classes"]), data.SIDE)
+    teacher.load_state_dict(saved["model"])
+    return teacher.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 def _save(run: _Run, improved: bool = False) -> None:
     """Best weights first: killed in between, the epoch is trained again and writes the same file once more."""
     common = {
-        "model": run.model.state_dict(),
+        "model": run.answering.state_dict(),
         "settings": dataclasses.asdict(run.settings),
         "classes": list(data.CLASSES),
         "rows": [dataclasses.asdict(row) for row in run.rows],
     }
     if improved:
         _write_checkpoint(run.folder / "best.pt", common)
-    _write_checkpoint(run.folder / "last.pt", {**common, "optimizer": run.optimizer.state_dict()})
+    last = {**common, "model": run.model.state_dict(), "optimizer": run.optimizer.state_dict()}
+    if run.average:
+        last["average"] = run.average.state_dict()
+    _write_checkpoint(run.folder / "last.pt", last)
     _write_metrics(run)
 
 
@@ -257,11 +306,12 @@ def _write_metrics(run: _Run) -> None:
 
 
 def _config(run: _Run, device: torch.device) -> dict[str, Any]:
-    init = Path(run.settings.init)
+    init, teacher = Path(run.settings.init), Path(run.settings.teacher)
     return {
         "run": run.folder.name,
-        "settings": {**dataclasses.asdict(run.settings), "init": init.name},
+        "settings": {**dataclasses.asdict(run.settings), "init": init.name, "teacher": teacher.name},
         "init_sha256": files.sha256(init) if init.suffix == ".safetensors" else None,
+        "teacher_sha256": files.sha256(teacher) if run.teacher else None,
         "device": device.type,
         "precision": "bf16" if _uses_bf16(run.settings, device) else "fp32",
         "environment": environment.describe("torch", "torchvision", "numpy"),

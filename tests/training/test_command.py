@@ -54,6 +54,7 @@ def test_flags_reach_the_run_and_what_is_not_given_is_the_default(
         (["--init", "absent.safetensors"], "--init absent.safetensors: no such file"),
         (["--resume", "absent"], "absent/last.pt: no such file"),
         (["--resume", "run", "--batch-size", "8"], "--batch-size cannot change when a run is resumed"),
+        (["--resume", "run", "--recipe", "improved"], "--recipe cannot change when a run is resumed"),
         (["--resume", "run", "--output", "other"], "--output cannot change when a run is resumed"),
     ],
 )

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from serving.errors import UserError
-from training.settings import Settings
+from training.settings import RECIPES, Settings
 
 
 def test_the_defaults_are_the_published_run() -> None:
@@ -32,6 +32,16 @@ def test_the_defaults_are_the_published_run() -> None:
         ("dropout", 1.0),
         ("input_size", 62),
         ("validation_images", 0),
+        ("features_rate", -1.0),
+        ("warmup_steps", -1),
+        ("average_decay", 1.0),
+        ("label_smoothing", 1.0),
+        ("crop", 32),
+        ("cutout", -1),
+        ("teacher_share", 1.1),
+        ("teacher_temperature", 0.0),
+        ("schedule", "linear"),
+        ("network", "resnet"),
         ("seed", -1),
         ("seed", 2**64),
         ("device", "tpu"),
@@ -58,3 +68,9 @@ def test_settings_of_another_version_are_refused_by_name() -> None:
 
 def test_every_setting_says_what_it_is() -> None:
     assert all(item.metadata["help"] for item in dataclasses.fields(Settings))
+
+
+def test_every_recipe_is_made_of_settings() -> None:
+    assert Settings(**RECIPES["published"]) == Settings()
+    assert Settings(**RECIPES["improved"]).network == "alexnet"
+    assert Settings(**RECIPES["teacher"]).network == "teacher"

@@ -366,10 +366,16 @@ def _without_seconds(row: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in row.items() if name != "seconds"}
 
 
+def _flag(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return name if value else name.replace("--", "--no-", 1)
+    return f"{name}={value}"
+
+
 @contextmanager
 def _training(folder: Path, data_root: Path, settings: Settings) -> Iterator[subprocess.Popen[str]]:
     """A real `alexnet train`, killed at the latest when the block ends."""
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in dataclasses.asdict(settings).items()]
+    flags = [_flag("--" + name.replace("_", "-"), value) for name, value in dataclasses.asdict(settings).items()]
     command = [sys.executable, "-m", "training", "train", f"--data={data_root}", f"--output={folder}", *flags]
     process = subprocess.Popen(
         command,

@@ -1,0 +1,67 @@
+"""Loss, learning rate, weight decay and moving average, each against its formula."""
+
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from training import optimise
+from training.model import AlexNet
+from training.settings import Settings
+
+COSINE = Settings(schedule="cosine", warmup_steps=10, learning_rate=0.5)
+
+
+def test_the_published_rate_is_constant() -> None:
+    assert {optimise.rate_factor(Settings(), step, 1000) for step in range(1000)} == {1.0}
+
+
+def test_the_rate_rises_then_falls_along_half_a_cosine_to_zero() -> None:
+    rates = [optimise.rate_factor(COSINE, step, 110) for step in range(110)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[9] == rates[10] == 1.0
+    assert rates[60] == pytest.approx(0.5)
+    assert 0 < rates[-1] < 0.001
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+
+
+def test_every_group_gets_its_own_share_of_the_rate() -> None:
+    settings = dataclasses.replace(COSINE, features_rate=0.1, weight_decay=0.01)
+    optimizer = optimise.optimizer(AlexNet(10, 63), settings)
+    optimise.set_rate(optimizer, settings, 60, 110)
+    found = {(group["lr"], group["weight_decay"], group["params"][0].ndim > 1) for group in optimizer.param_groups}
+    assert found == {(0.25, 0.01, True), (0.25, 0.0, False), (0.025, 0.01, True), (0.025, 0.0, False)}
+
+
+def test_the_published_run_has_one_group_of_all_weights() -> None:
+    model = AlexNet(10, 63)
+    (group,) = optimise.optimizer(model, Settings()).param_groups
+    assert [id(item) for item in group["params"]] == [id(item) for item in model.parameters()]
+
+
+def test_without_a_teacher_the_loss_is_the_smoothed_cross_entropy() -> None:
+    logits, labels = torch.tensor([[2.0, 0.0, -1.0]]), torch.tensor([0])
+    wanted = -(0.9 + 0.1 / 3) * F.log_softmax(logits, 1)[0, 0] - 0.1 / 3 * F.log_softmax(logits, 1)[0, 1:].sum()
+    assert optimise.loss(logits, labels, None, Settings(label_smoothing=0.1)).item() == pytest.approx(wanted.item())
+
+
+def test_a_teacher_that_agrees_adds_nothing_and_one_that_differs_pulls() -> None:
+    settings = Settings(teacher_share=1.0, teacher_temperature=3.0)
+    logits, labels = torch.randn(4, 10, requires_grad=True), torch.zeros(4, dtype=torch.int64)
+    assert optimise.loss(logits, labels, logits.detach(), settings).item() == pytest.approx(0, abs=1e-6)
+    taught = torch.randn(4, 10)
+    (gradient,) = torch.autograd.grad(optimise.loss(logits, labels, taught, settings), logits)
+    wanted = (F.softmax(logits / 3, 1) - F.softmax(taught / 3, 1)) * 3 / 4  # 1/T of the softmax times T squared, a mean
+    assert torch.allclose(gradient, wanted, atol=1e-6)
+
+
+def test_the_average_follows_the_weights() -> None:
+    model, average = nn.Linear(1, 1, bias=False), nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    nn.init.zeros_(average.weight)
+    optimise.move_average(average, model, 0.9, 10_001)
+    assert average.weight.item() == 0, "only every eighth step"
+    optimise.move_average(average, model, 0.9, 10_000)
+    assert average.weight.item() == pytest.approx(1 - 0.9**8)

@@ -1,0 +1,79 @@
+"""What a step minimises and how it moves the weights: loss, optimiser, learning rate, moving average.
+
+In: logits float32 [N, classes], labels int64 [N], `Settings`. Out: a scalar loss in nats an image; weights changed in
+place.
+"""
+
+import math
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.settings import Settings
+
+_AVERAGE_STEPS: Final = 8  # the moving average of 57 million weights is too dear for every step
+
+
+def loss(logits: Tensor, labels: Tensor, taught: Tensor | None, settings: Settings) -> Tensor:
+    """Cross-entropy with the labels, and, with a teacher, the divergence from its softened answers.
+
+    Both softmaxes are taken at the same temperature, whose square gives the gradients back their size (G. Hinton,
+    https://arxiv.org/abs/1503.02531). Logits float32 [N, classes].
+    """
+    hard = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
+    if taught is None:
+        return hard
+    temperature, share = settings.teacher_temperature, settings.teacher_share
+    ours, theirs = F.log_softmax(logits / temperature, 1), F.log_softmax(taught / temperature, 1)
+    divergence = F.kl_div(ours, theirs, log_target=True, reduction="batchmean") * temperature**2
+    return (1 - share) * hard + share * divergence
+
+
+def optimizer(model: nn.Module, settings: Settings) -> torch.optim.SGD:
+    """SGD over groups of equal rate and decay: convolutions apart from the rest, biases without weight decay."""
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        share = settings.features_rate if name.startswith("network.features.") else 1.0
+        decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+        groups.setdefault((share, decay), []).append(parameter)
+    rate = settings.learning_rate
+    return torch.optim.SGD(
+        [
+            {"params": found, "lr": rate * share, "full_rate": rate * share, "weight_decay": decay}
+            for (share, decay), found in groups.items()
+        ],
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        fused=True,
+    )
+
+
+def set_rate(optimizer: torch.optim.SGD, settings: Settings, step: int, steps: int) -> None:
+    """Give every group of `optimizer` its learning rate at `step` (from 0) of `steps`."""
+    for group in optimizer.param_groups:
+        group["lr"] = group["full_rate"] * rate_factor(settings, step, steps)
+
+
+def rate_factor(settings: Settings, step: int, steps: int) -> float:
+    """The learning rate's factor at `step` (from 0) of `steps`: a rising line, then one, or half a cosine to zero."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    if settings.schedule == "constant":
+        return 1.0
+    done = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
+    return (1 + math.cos(math.pi * done)) / 2
+
+
+@torch.no_grad()
+def move_average(average: nn.Module, model: nn.Module, decay: float, steps: int) -> None:
+    """Move `average` towards `model` after every eighth of `steps`: at first, it forgets the beginning faster."""
+    if steps % _AVERAGE_STEPS:
+        return
+    keep = min(decay, (1 + steps) / (10 + steps)) ** _AVERAGE_STEPS
+    torch._foreach_lerp_(list(average.parameters()), list(model.parameters()), 1 - keep)
+    for ours, theirs in zip(average.buffers(), model.buffers(), strict=True):
+        ours.copy_(theirs)

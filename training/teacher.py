@@ -1,0 +1,63 @@
+"""A small network that learns CIFAR-10 better than AlexNet does, to teach it.
+
+In: pixels uint8 [N, 32, 32, 3] RGB. Out: logits float32 [N, classes]. It is never exported or served.
+
+Three ideas of short CIFAR-10 training (K. Jordan, https://arxiv.org/abs/2404.00498): a fixed first layer that whitens
+patches of two by two pixels, three stages of two convolutions, and a small scale of the logits.
+"""
+
+import itertools
+from typing import Final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from training.model import Preprocess
+
+_PATCH: Final = 2
+_EPSILON: Final = 5e-4  # keeps directions in which patches hardly differ from being blown up
+_WIDTHS: Final = (128, 256, 256)
+_LOGIT_SCALE: Final = 1 / 9
+
+
+class Teacher(nn.Module):
+    """About 1.9 million weights and 0.19 billion multiplications an image.
+
+    Pixels uint8 [N, 32, 32, 3] to logits float32 [N, classes]. `whiten` must see training images first.
+    """
+
+    def __init__(self, classes: int, side: int) -> None:
+        super().__init__()
+        self.preprocess = Preprocess(side)
+        self.whitening = nn.Conv2d(3, 2 * 3 * _PATCH**2, _PATCH, bias=False).requires_grad_(False)
+        widths = (self.whitening.out_channels, *_WIDTHS)
+        self.stages = nn.Sequential(*(_stage(*pair) for pair in itertools.pairwise(widths)))
+        self.head = nn.Linear(_WIDTHS[-1], classes, bias=False)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features = self.stages(F.gelu(self.whitening(self.preprocess(pixels))))
+        logits: Tensor = self.head(features.amax((2, 3))) * _LOGIT_SCALE
+        return logits.float()
+
+    @torch.no_grad()
+    def whiten(self, pixels: Tensor) -> None:
+        """Set the first layer from training `pixels` uint8 [N, 32, 32, 3]: each direction in which their patches vary
+        becomes a filter and its negative, scaled to variance one."""
+        images = self.preprocess(pixels)
+        patches = F.unfold(images, _PATCH).transpose(1, 2).reshape(-1, 3 * _PATCH**2).double()
+        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        filters = (vectors / (values + _EPSILON).sqrt()).T.reshape(-1, 3, _PATCH, _PATCH).float()
+        self.whitening.weight.copy_(torch.cat([filters, -filters]))
+
+
+def _stage(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        nn.MaxPool2d(2),
+        nn.BatchNorm2d(outputs),
+        nn.GELU(),
+        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.GELU(),
+    )
