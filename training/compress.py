@@ -36,7 +36,7 @@ from training.unknowns import make
 Precision = Literal["int8", "fp32", "fp16"]
 Pixels = npt.NDArray[np.uint8]
 
-RANKS: Final = (32, 64, 128, 256)
+RANKS: Final = (32, 64, 96, 128, 160)  # 160 is what 6 MB have room for
 MAX_RANK: Final = 512
 REFERENCE_SIZE: Final = 224  # pixels a side of the AlexNet whose speed is the measure
 
@@ -82,12 +82,13 @@ class _Bench:
     def run(self, path: Path, outputs: Sequence[str], pixels: Pixels) -> list[npt.NDArray[np.float32]]:
         """What the file at `path` answers to `pixels`, by the names of `outputs`."""
         session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-        task = self.progress.add_task(f"images through step {path.stem}", total=len(pixels))
+        task = self.progress.add_task("images", total=len(pixels))
         parts = []
         for first in range(0, len(pixels), _BATCH):
             batch = pixels[first : first + _BATCH]
             parts.append(session.run(list(outputs), {"pixels": batch}))
             self.progress.advance(task, len(batch))
+        self.progress.remove_task(task)
         return [np.concatenate(part) for part in zip(*parts, strict=True)]
 
 
@@ -122,20 +123,19 @@ def compress(
         bench = _Bench(Path(folder), *images, parity, progress)
         probabilities = export.Probabilities(model)
         whole = export.to_onnx(probabilities.eval(), export.metadata(path, saved, None))
-        made = [bench.save("float32, as exported", whole, probabilities)]
+        made = [bench.save("as exported", whole, probabilities)]
         choice = _shrink(bench, model, rank, max_drop, fine_tune_steps)
         facts |= {"ranks_tried": choice.tried, "fine_tune_steps": fine_tune_steps}
         body = export.to_onnx(choice.network, export.metadata(path, saved, choice.rank), _BODY)
-        name = f"resize and pooling as products, rank {choice.rank}"
-        made.append(bench.save(name, head.attach(body), _Probabilities(choice.network)))
+        made.append(bench.save(f"lean, rank {choice.rank}", head.attach(body), _Probabilities(choice.network)))
         if precision == "int8":
             body = quantise.to_int8(body, bench.training.pixels[: quantise.CALIBRATION_IMAGES])
-            made.append(bench.save("8-bit integers", head.attach(body)))
+            made.append(bench.save("int8", head.attach(body)))
         elif precision == "fp16":
             body = quantise.to_float16(body)
-            made.append(bench.save("16-bit floats", head.attach(body)))
+            made.append(bench.save("float16", head.attach(body)))
         final = _finish(bench, body, facts)
-        made.append(bench.save("temperature and unknown score", final))
+        made.append(bench.save("with its head", final))
         raced = [*_reference(bench, model, whole), *made]
         speeds = speed.race({step.name: step.path for step in raced}, images[1].pixels, threads, progress)
         table.show(raced, speeds)
@@ -205,7 +205,7 @@ def _reference(bench: _Bench, model: AlexNet, whole: onnx.ModelProto) -> list[St
     path = bench.folder / "reference.onnx"
     network = export.Probabilities(AlexNet(len(data.CLASSES), REFERENCE_SIZE)).eval()
     onnx.save(export.to_onnx(network, {item.key: item.value for item in whole.metadata_props}), path)
-    return [Step(f"AlexNet at {REFERENCE_SIZE} pixels, float32", path)]
+    return [Step(f"AlexNet at {REFERENCE_SIZE}", path)]
 
 
 def _check_loss(steps: Sequence[Step], max_drop: float) -> None:

@@ -1,12 +1,13 @@
-"""A model file and the test images to numbers: accuracy and F1, per class and overall.
+"""A model file and the test images to numbers: accuracy and F1, per class and overall, and how far to trust them.
 
 In: an ONNX file, through serving's own classifier, and the test split; or the validation images of the run that the
-file comes from. Out: `metrics.json` (with the SHA-256 of the model and the versions used), `confusion.png` and, when
-asked for, `predictions.csv`. Torch is not needed; without matplotlib the picture is left out.
+file comes from. Out: `metrics.json` (with the SHA-256 of the model and the versions used), `confusion.png`,
+`reliability.png` and, when asked for, `predictions.csv`. Torch is not needed; without matplotlib the pictures are left
+out.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -18,13 +19,15 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from serving.classifier import Classifier
+from serving.classifier import Answers, Classifier
 from serving.errors import UserError
-from training import data, environment, files
+from training import calibration, data, environment, files, trust
 
 Split = Literal["test", "validation"]
 
 METRICS: Final = "metrics.json"
+CONFUSION: Final = "confusion.png"
+RELIABILITY: Final = "reliability.png"
 # A line per image, in the data's order: the names of its class and of the class that the model takes it for.
 PREDICTIONS: Final = "predictions.csv"
 PREDICTIONS_HEADER: Final = ("label", "predicted")
@@ -61,12 +64,13 @@ def evaluate(
     *,
     split: Split = "test",
     predictions: bool = False,
+    unknowns: Path | None = None,
     batch_size: int = 256,
 ) -> Scores:
-    """Measure `model` on the images of `split`, print the table, write `metrics.json` and `confusion.png` to `output`.
+    """Measure `model` on the images of `split`, print the table, write `metrics.json` and two pictures to `output`.
 
-    With `predictions` also `predictions.csv`. Raises `UserError` on an unusable model, damaged data, or a batch size
-    below 1.
+    With `predictions` also `predictions.csv`. `unknowns` are images of no known class, see `unknowns.read`. Raises
+    `UserError` on an unusable model, damaged data, or a batch size below 1.
     """
     if batch_size < 1:
         raise UserError(f"--batch-size is {batch_size}; give 1 or more")
@@ -75,12 +79,18 @@ def evaluate(
     images, facts = _read(classifier, model, data_root, split)
     if classifier.classes != data.CLASSES:
         raise UserError(f"{model} knows {', '.join(classifier.classes)}: not the classes of CIFAR-10")
-    predicted = predict_all(classifier, images.pixels, batch_size).argmax(1)
+    answers = answer_all(classifier, images.pixels, batch_size)
+    predicted = answers.probabilities.argmax(1)
     scores = score(images.labels, predicted, len(classifier.classes))
+    trusted = {
+        "calibration": trust.calibrate(answers, images.labels, classifier.temperature),
+        "unknown": trust.examine_unknowns(lambda x: answer_all(classifier, x, batch_size), answers, unknowns),
+    }
     _print(classifier, scores, split)
+    _print_trust(trusted)
     output.mkdir(parents=True, exist_ok=True)
-    files.write_json(output / METRICS, _report(model, classifier, facts, scores))
-    _plot(output / "confusion.png", scores, classifier.classes)
+    files.write_json(output / METRICS, _report(model, classifier, facts, scores, trusted))
+    _plot(output, scores, classifier.classes, trust.curves(answers, images.labels, classifier.temperature))
     if predictions:
         names = np.array(classifier.classes)
         rows = np.stack([names[images.labels], names[predicted]], axis=1)
@@ -88,16 +98,20 @@ def evaluate(
     return scores
 
 
-def predict_all(classifier: Classifier, pixels: npt.NDArray[np.uint8], batch_size: int) -> npt.NDArray[np.float32]:
-    """Probabilities float32 [N, classes] of pixels uint8 [N, 32, 32, 3], with a progress bar on standard error."""
-    results = np.empty((len(pixels), len(classifier.classes)), np.float32)
+def answer_all(classifier: Classifier, pixels: npt.NDArray[np.uint8], batch_size: int) -> Answers:
+    """The answers to pixels uint8 [N, 32, 32, 3], N of 1 or more, with a progress bar on standard error."""
+    parts = []
     with Progress(console=Console(stderr=True)) as progress:
         task = progress.add_task("images", total=len(pixels))
         for first in range(0, len(pixels), batch_size):
             batch = pixels[first : first + batch_size]
-            results[first : first + len(batch)] = classifier.predict(batch)
+            parts.append(classifier.answer(batch))
             progress.advance(task, len(batch))
-    return results
+    probabilities = np.concatenate([part.probabilities for part in parts])
+    if not classifier.tells_unknown:
+        return Answers(probabilities)
+    unknown_scores = np.concatenate([part.unknown_score for part in parts if part.unknown_score is not None])
+    return Answers(probabilities, unknown_scores, unknown_scores > classifier.unknown_threshold)
 
 
 def score(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int) -> Scores:
@@ -154,7 +168,9 @@ def _read(classifier: Classifier, model: Path, root: Path, split: Split) -> tupl
     return images, {"split": split, "images": len(images), **facts, "sha256": sha256}
 
 
-def _report(model: Path, classifier: Classifier, facts: dict[str, Any], scores: Scores) -> dict[str, Any]:
+def _report(
+    model: Path, classifier: Classifier, facts: dict[str, Any], scores: Scores, trusted: dict[str, Any]
+) -> dict[str, Any]:
     columns = zip(
         classifier.classes, scores.recall, scores.precision, scores.f1, scores.support, strict=True
     )  # the accuracy of a class is its recall
@@ -175,6 +191,7 @@ def _report(model: Path, classifier: Classifier, facts: dict[str, Any], scores: 
             for name, r, p, f, n in columns
         },
         "confusion": scores.confusion.tolist(),
+        **trusted,
         "environment": environment.describe(_runtime_package(), "numpy"),
     }
 
@@ -202,10 +219,31 @@ def _print(classifier: Classifier, scores: Scores, split: Split) -> None:
     )
 
 
-def _plot(path: Path, scores: Scores, classes: Sequence[str]) -> None:
+def _print_trust(trusted: dict[str, Any]) -> None:
+    found, console = trusted["calibration"], Console()
+
+    def show(errors: dict[str, float]) -> str:
+        error, likelihood = errors["expected_calibration_error"], errors["negative_log_likelihood"]
+        return f"calibration error {error:.4f}, negative log likelihood {likelihood:.4f}"
+
+    before = f" (before temperature {found['temperature']:.3f}: {show(found['before'])})" if "before" in found else ""
+    console.print(show(found) + before, highlight=False)
+    if trusted["unknown"]:
+        share = trusted["unknown"]["share_of_test_images"]
+        console.print(f"called unknown: {share:.4f} of these images", highlight=False)
+    for name, row in trusted["unknown"].get("against", {}).items():
+        console.print(
+            f"{name}: AUROC {row['auroc']:.4f}, false-positive rate at 95 % {row['false_positive_rate_at_95']:.4f}, "
+            f"called unknown {row['called_unknown']:.4f} of {row['images']}",
+            highlight=False,
+        )
+
+
+def _plot(output: Path, scores: Scores, classes: Sequence[str], curves: Mapping[str, calibration.Reliability]) -> None:
     try:
         from training import report
     except ImportError:
-        Console(stderr=True).print(f"{path} is left out: it needs matplotlib (the train extra)")
+        Console(stderr=True).print(f"{output / CONFUSION} is left out: it needs matplotlib (the train extra)")
         return
-    report.plot_confusion(path, scores.confusion, classes)
+    report.plot_confusion(output / CONFUSION, scores.confusion, classes)
+    report.plot_reliability(output / RELIABILITY, curves)

@@ -4,7 +4,7 @@ In: a confusion matrix, or the files of our run and of the published one. Out: P
 numbers give the same bytes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from training import files, reproduction, reproduction_page, riddles, runs
+from training.calibration import Reliability
 from training.reproduction import Comparison
 
 PAGE: Final = "reproduction.md"
@@ -100,6 +101,25 @@ def plot_confusion(path: Path, confusion: npt.NDArray[np.int64], classes: Sequen
     for row, column in np.ndindex(confusion.shape):
         colour = "white" if shares[row, column] > 0.5 else "black"
         axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=8)
+    _save(figure, path)
+
+
+def plot_reliability(path: Path, curves: Mapping[str, Reliability]) -> None:
+    """Draw, for each name, the accuracy over the confidence of its bins as the PNG `path`, with the calibration error.
+
+    A dot's area is the share of images in its bin.
+    """
+    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
+    for (name, found), colour in zip(curves.items(), (_OURS, _THEIRS), strict=False):
+        held = found.count > 0
+        confidence, accuracy = found.confidence[held], found.accuracy[held]
+        axes.plot(confidence, accuracy, color=colour, label=f"{name}: error {100 * found.error:.1f} %")
+        axes.scatter(confidence, accuracy, 400 * found.count[held] / found.count.sum() + 8, color=colour)
+    axes.set(xlabel="probability of the best class", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="upper left")
     _save(figure, path)
 
 

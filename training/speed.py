@@ -42,6 +42,7 @@ def race(
                 progress.advance(task)
         for name, seconds in turns.items():
             found[name][size] = 1000 * statistics.median(seconds)
+    progress.remove_task(task)
     return found
 
 

@@ -119,7 +119,7 @@ def test_the_model_does_on_the_validation_images_what_the_trainer_saw(
 
 def test_without_flags_only_the_test_images_are_measured(small_model: Path, data_root: Path, tmp_path: Path) -> None:
     assert main(["evaluate", str(small_model), "--data", str(data_root), "--output", str(tmp_path)]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.png", "metrics.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["confusion.png", "metrics.json", "reliability.png"]
     facts = json.loads((tmp_path / "metrics.json").read_text())["data"]
     assert (facts["split"], facts["images"], sorted(facts)) == ("test", 200, ["images", "sha256", "split"])
 

@@ -1,0 +1,89 @@
+"""How far a model's answers can be trusted: its calibration, and what it says about things that it does not know.
+
+In: a model file's answers to test images, and to images of unknown things. Out: what `metrics.json` says about both.
+Torch is not needed.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.classifier import Answers
+from serving.errors import UserError
+from training import calibration, files, unknowns
+from training.calibration import Reliability
+
+Ask = Callable[[npt.NDArray[np.uint8]], Answers]
+
+_MADE: Final = 5_000  # images of noise, and as many flat ones
+_DIGITS: Final = 6  # what follows depends on the batch size, by float32's rounding
+_SEED: Final = 1  # not that of the images on which the score was chosen
+
+
+def calibrate(answers: Answers, labels: npt.NDArray[np.int64], temperature: float | None) -> dict[str, Any]:
+    """Calibration error and negative log likelihood of the file as it is and, where `temperature` is known, before it
+    was calibrated by that.
+    """
+    found: dict[str, Any] = {"temperature": temperature, **_errors(answers.probabilities, labels)}
+    if temperature is not None:
+        found["before"] = _errors(before(answers, temperature), labels)
+    return found
+
+
+def before(answers: Answers, temperature: float) -> npt.NDArray[np.float64]:
+    """The probabilities that the file would give without its temperature."""
+    return calibration.reheat(answers.probabilities, 1 / temperature)
+
+
+def curves(answers: Answers, labels: npt.NDArray[np.int64], temperature: float | None) -> dict[str, Reliability]:
+    """The reliability of the file, and of the network before it was calibrated, for a diagram."""
+    found = {"the file": calibration.reliability(answers.probabilities, labels)}
+    if temperature is not None:
+        found["before calibration"] = calibration.reliability(before(answers, temperature), labels)
+    return found
+
+
+def examine_unknowns(ask: Ask, known: Answers, path: Path | None) -> dict[str, Any]:
+    """What the score makes of the images at `path`, of noise and of flat images, against the test images' own.
+
+    Without a `path`, the share of test images that are called unknown. Raises `UserError` where the file has no score.
+    """
+    if known.unknown_score is None or known.unknown is None:
+        if path is None:
+            return {}
+        raise UserError("--unknowns: the model gives no score for unknown things; make one with `alexnet compress RUN`")
+    found: dict[str, Any] = {"share_of_test_images": float(known.unknown.mean())}
+    if path is None:
+        return found
+    read = unknowns.read(path)
+    sets = {path.name: read, "noise": unknowns.noise(_MADE, _SEED), "flat": unknowns.flat(_MADE, _SEED)}
+    found["against"] = {name: _separate(known.unknown_score, ask(pixels)) for name, pixels in sets.items()}
+    found["against"][path.name]["sha256"] = _sha256(path)
+    return found
+
+
+def _errors(probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> dict[str, float]:
+    return {
+        "expected_calibration_error": round(calibration.reliability(probabilities, labels).error, _DIGITS),
+        "negative_log_likelihood": round(calibration.negative_log_likelihood(probabilities, labels), _DIGITS),
+    }
+
+
+def _separate(known: npt.NDArray[np.float32], answers: Answers) -> dict[str, Any]:
+    assert answers.unknown_score is not None
+    assert answers.unknown is not None
+    return {
+        "images": len(answers.unknown_score),
+        "auroc": round(calibration.auroc(known, answers.unknown_score), _DIGITS),
+        "false_positive_rate_at_95": calibration.false_positive_rate(known, answers.unknown_score),
+        "called_unknown": float(answers.unknown.mean()),
+    }
+
+
+def _sha256(path: Path) -> str | dict[str, str]:
+    if path.is_file():
+        return files.sha256(path)
+    return {str(file.relative_to(path)): files.sha256(file) for file in sorted(path.rglob("*")) if file.is_file()}
