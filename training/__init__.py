@@ -7,6 +7,7 @@
       |    model.py       pixels in, logits out              (teacher.py: a small network that AlexNet can learn from)
       |    augment.py     pixels to changed pixels
       |    optimise.py    loss, rate, moving average
+      |    processes.py   one process, or those that torchrun starts
       v
     export.py             softmax, metadata, proven parity   -> model.onnx
       v

@@ -58,14 +58,16 @@ def _train(options: argparse.Namespace) -> None:
         folder = options.output or RUNS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     try:
         if options.resume:
-            trainer.resume(folder, options.data, given.get("epochs"))
+            folder = trainer.resume(folder, options.data, given.get("epochs"))
         else:
-            trainer.start(Settings(**{**RECIPES[options.recipe or "published"], **given}), options.data, folder)
+            settings = Settings(**{**RECIPES[options.recipe or "published"], **given})
+            folder = trainer.start(settings, options.data, folder)
     except KeyboardInterrupt:
         if (folder / "last.pt").exists():
             print(f"\nstopped after the last whole epoch; continue with: alexnet train --resume {folder}")
         raise
-    print(f"done: {folder}; next: alexnet export {folder}")
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
+        print(f"done: {folder}; next: alexnet export {folder}")
 
 
 def _export(options: argparse.Namespace) -> None:

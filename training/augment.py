@@ -1,7 +1,7 @@
 """Training images to changed training images: the same classes, other pixels.
 
 In and out: pixels uint8 [N, 32, 32, 3] on any device. A batch is changed as a whole by indexing, without a loop over
-images or worker processes; what is drawn comes from torch's global generator.
+images or worker processes.
 """
 
 from dataclasses import dataclass
@@ -17,12 +17,14 @@ _GREY = (124, 116, 104)
 class Augment:
     """Mirror (`flip`), move by up to `crop` pixels with a reflected edge, paint over a `cutout` square.
 
-    A cutout square may reach over the edge (https://arxiv.org/abs/1708.04552).
+    A cutout square may reach over the edge (https://arxiv.org/abs/1708.04552). What is drawn comes from `generator`, on
+    the device of the images, or from torch's own.
     """
 
     flip: bool = False
     crop: int = 0
     cutout: int = 0
+    generator: torch.Generator | None = None
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pixels uint8 [N, H, W, 3] to a new tensor of that shape, or to `pixels` itself when nothing is to be done."""
@@ -32,7 +34,7 @@ class Augment:
             rows = self._places(height, count, device)
             columns = self._places(width, count, device)
             if self.flip:
-                mirrored = torch.rand(count, 1, device=device) < 0.5
+                mirrored = torch.rand(count, 1, device=device, generator=self.generator) < 0.5
                 columns = torch.where(mirrored, columns.flip(1), columns)
             each = torch.arange(count, device=device)[:, None, None]
             pixels = pixels[each, rows[:, :, None], columns[:, None, :]]
@@ -44,12 +46,12 @@ class Augment:
 
     def _places(self, side: int, count: int, device: torch.device) -> Tensor:
         """For each of `count` images, where along one side its pixels come from: int64 [count, side]."""
-        moved = torch.randint(-self.crop, self.crop + 1, (count, 1), device=device)
+        moved = torch.randint(-self.crop, self.crop + 1, (count, 1), device=device, generator=self.generator)
         places = (torch.arange(side, device=device) + moved).abs()
         return torch.where(places < side, places, 2 * (side - 1) - places)
 
     def _covered(self, side: int, count: int, device: torch.device) -> Tensor:
         """For each of `count` images, which places along one side its square covers: bool [count, side]."""
-        first = torch.randint(0, side, (count, 1), device=device) - self.cutout // 2
+        first = torch.randint(0, side, (count, 1), device=device, generator=self.generator) - self.cutout // 2
         places = torch.arange(side, device=device)
         return (places >= first) & (places < first + self.cutout)

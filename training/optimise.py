@@ -5,7 +5,7 @@ place.
 """
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +50,14 @@ def optimizer(model: nn.Module, settings: Settings) -> torch.optim.SGD:
         nesterov=settings.nesterov,
         fused=True,
     )
+
+
+def restore(optimizer: torch.optim.SGD, saved: dict[str, Any]) -> None:
+    """Give `optimizer` its `saved` state; the full rates stay its own, for a version before this one saved none."""
+    full_rates = [group["full_rate"] for group in optimizer.param_groups]
+    optimizer.load_state_dict(saved)
+    for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
+        group["full_rate"] = rate
 
 
 def set_rate(optimizer: torch.optim.SGD, settings: Settings, step: int, steps: int) -> None:

@@ -6,7 +6,8 @@ with the highest validation accuracy: the moving average where the settings ask 
 
 The data set stays in memory, on the device, as uint8; a batch is one tensor index. All randomness of an epoch (order,
 changes of the images, dropout) is seeded by the run's seed and the epoch's number, so that a resumed run draws what the
-uninterrupted one would have drawn.
+uninterrupted one would have drawn. Under `torchrun` each process computes its part of every batch (processes.py), and
+the first one writes.
 """
 
 import copy
@@ -25,9 +26,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from serving.errors import UserError
-from training import data, environment, files, optimise
+from training import data, environment, files, optimise, processes
 from training.augment import Augment
 from training.model import AlexNet, load_initial_weights
+from training.processes import Processes
 from training.settings import Settings
 from training.teacher import Teacher
 
@@ -59,6 +61,7 @@ class _Run:
     model: AlexNet | Teacher
     optimizer: torch.optim.SGD
     rows: list[Row]
+    group: Processes
     average: AlexNet | Teacher | None = None
     teacher: Teacher | None = None
 
@@ -81,24 +84,32 @@ class _Tensors:
 def start(settings: Settings, data_root: Path, folder: Path) -> Path:
     """Train from the first weights into the new `folder`; returns it.
 
-    Raises `UserError` when the folder is taken, the device is not there, or weights or data cannot be read.
+    Raises `UserError` when the folder is taken, the device is not there, weights or data cannot be read, or one of
+    several processes is lost.
     """
+    device = _device(settings)
+    with processes.joined("nccl" if device.type == "cuda" else "gloo") as group:
+        return _start(settings, data_root, group.agree(folder), device, group)
+
+
+def _start(settings: Settings, data_root: Path, folder: Path, device: torch.device, group: Processes) -> Path:
     _check_free(folder)
     _keep_freed_memory()
-    device = _device(settings)
     torch.manual_seed(settings.seed)
     model = _network(settings, len(data.CLASSES))
     if isinstance(model, AlexNet):
         load_initial_weights(model, settings.init)
     teacher = _load_teacher(settings, device)
-    images = _read_images(settings, data_root)
+    images = _read_images(settings, data_root, group)
     if isinstance(model, Teacher):
         model.whiten(torch.from_numpy(images[0].pixels[:_WHITENING_IMAGES]))
     model.to(device).to(memory_format=torch.channels_last)
     average = copy.deepcopy(model) if settings.average_decay else None
-    run = _Run(folder, settings, model, optimise.optimizer(model, settings), [], average, teacher)
-    folder.mkdir(parents=True, exist_ok=True)
-    files.write_json(folder / "config.json", _config(run, device))
+    run = _Run(folder, settings, model, optimise.optimizer(model, settings), [], group, average, teacher)
+    group.agree(None)  # nothing is written before all have looked
+    if group.first:
+        folder.mkdir(parents=True, exist_ok=True)
+        files.write_json(folder / "config.json", _config(run, device))
     _save(run)
     return _fit(run, *images, device)
 
@@ -106,10 +117,9 @@ def start(settings: Settings, data_root: Path, folder: Path) -> Path:
 def resume(folder: Path, data_root: Path, epochs: int | None = None) -> Path:
     """Continue the run in `folder` after its last whole epoch, to `epochs` when given; returns the folder.
 
-    On the CPU the result is bit for bit that of a run that was never interrupted. Raises `UserError` when `folder`
-    holds no run, or one of more epochs already.
+    On the CPU the result is bit for bit that of a run that was never interrupted, in one process; another number of
+    processes may continue it. Raises `UserError` when `folder` holds no run, or one of more epochs already.
     """
-    _keep_freed_memory()
     saved = load_checkpoint(folder / "last.pt")
     settings = Settings.from_dict(saved["settings"])
     if epochs is not None:
@@ -117,6 +127,14 @@ def resume(folder: Path, data_root: Path, epochs: int | None = None) -> Path:
     if settings.epochs < len(saved["rows"]):
         raise UserError(f"{folder} has {len(saved['rows'])} epochs already; give --epochs {len(saved['rows'])} or more")
     device = _device(settings)
+    with processes.joined("nccl" if device.type == "cuda" else "gloo") as group:
+        return _resume(folder, data_root, saved, settings, device, group)
+
+
+def _resume(
+    folder: Path, data_root: Path, saved: dict[str, Any], settings: Settings, device: torch.device, group: Processes
+) -> Path:
+    _keep_freed_memory()
     model = _network(settings, len(saved["classes"]))
     model.to(device).to(memory_format=torch.channels_last)
     average = copy.deepcopy(model) if settings.average_decay else None
@@ -124,16 +142,14 @@ def resume(folder: Path, data_root: Path, epochs: int | None = None) -> Path:
     if average:
         average.load_state_dict(saved["average"])
     optimizer = optimise.optimizer(model, settings)
-    full_rates = [group["full_rate"] for group in optimizer.param_groups]
-    optimizer.load_state_dict(saved["optimizer"])
-    for group, rate in zip(optimizer.param_groups, full_rates, strict=True):  # what is saved may be of an older version
-        group["full_rate"] = rate
+    optimise.restore(optimizer, saved["optimizer"])
     rows = [Row(**row) for row in saved["rows"]]
-    run = _Run(folder, settings, model, optimizer, rows, average, _load_teacher(settings, device))
-    for leftover in folder.glob(".*.part"):  # of a process killed while it wrote
-        leftover.unlink()
-    _write_metrics(run)
-    return _fit(run, *_read_images(settings, data_root), device)
+    run = _Run(folder, settings, model, optimizer, rows, group, average, _load_teacher(settings, device))
+    if group.first:
+        for leftover in folder.glob(".*.part"):  # of a process killed while it wrote
+            leftover.unlink()
+        _write_metrics(run)
+    return _fit(run, *_read_images(settings, data_root, group), device)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -163,7 +179,20 @@ def _check_free(folder: Path) -> None:
 
 
 def _fit(run: _Run, training: data.Images, validation: data.Images, device: torch.device) -> Path:
+    try:
+        return _fit_epochs(run, training, validation, device)
+    except RuntimeError as error:
+        if run.group.count == 1:
+            raise
+        raise UserError(
+            f"one of the {run.group.count} processes is gone ({str(error).splitlines()[0]}); "
+            f"continue with the same torchrun, and train --resume {run.folder}"
+        ) from error
+
+
+def _fit_epochs(run: _Run, training: data.Images, validation: data.Images, device: torch.device) -> Path:
     settings = run.settings
+    engine = run.group.together(run.model)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=_uses_bf16(settings, device))
     train_set, validation_set = _to_tensors(training, device), _to_tensors(validation, device)
     steps = [-(-len(training) // settings.batch_size), -(-len(validation) // settings.validation_batch_size)]
@@ -175,52 +204,68 @@ def _fit(run: _Run, training: data.Images, validation: data.Images, device: torc
         TextColumn("remaining"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with Progress(*columns, console=Console(stderr=True), disable=not run.group.first) as progress:
         done = len(run.rows) * sum(steps)
         task = progress.add_task("steps", total=settings.epochs * sum(steps), completed=done)
         for epoch in range(len(run.rows) + 1, settings.epochs + 1):
             progress.update(task, description=f"epoch {epoch}/{settings.epochs}")
             started = time.perf_counter()
-            torch.manual_seed(_epoch_seed(settings.seed, epoch))
-            training_loss, training_accuracy = _train_epoch(run, train_set, autocast, lambda: progress.advance(task))
+            training_loss, training_accuracy = _train_epoch(
+                run, engine, train_set, autocast, lambda: progress.advance(task)
+            )
             validation_loss, validation_accuracy = _validate(
-                run.answering, validation_set, settings.validation_batch_size, autocast, lambda: progress.advance(task)
+                run, validation_set, autocast, lambda: progress.advance(task)
             )
             seconds = round(time.perf_counter() - started, 2)
             row = Row(epoch, training_loss, training_accuracy, validation_loss, validation_accuracy, seconds)
             improved = validation_accuracy > run.best_accuracy
             run.rows.append(row)
             _save(run, improved)
-            print(_row_text(row, settings.epochs), flush=True)
+            if run.group.first:
+                print(_row_text(row, settings.epochs), flush=True)
     return run.folder
 
 
 def _train_epoch(
-    run: _Run, images: _Tensors, autocast: torch.autocast, advance: Callable[[], None]
+    run: _Run, engine: nn.Module, images: _Tensors, autocast: torch.autocast, advance: Callable[[], None]
 ) -> tuple[float, float]:
-    """One pass in random order; returns mean loss and accuracy. Nothing waits for the device before the last step."""
-    settings, model = run.settings, run.model
-    augment = Augment(settings.flip, settings.crop, settings.cutout)
+    """One pass in random order; returns mean loss and accuracy. Nothing waits for the device before the last step.
+
+    All processes draw the same order and the same changes of a whole batch; each computes its part of it.
+    """
+    settings, model, group, device = run.settings, run.model, run.group, images.labels.device
+    seed = _epoch_seed(settings.seed, len(run.rows) + 1)
+    torch.manual_seed(seed)
+    order = torch.randperm(len(images.labels)).to(device)
+    drawing = None  # torch's own generator, dropout's too
+    if group.count > 1:
+        drawing = torch.Generator(device).manual_seed(seed)
+        if device.type == "cpu":
+            torch.randperm(len(order), generator=drawing)  # where the generator of a lone process stands by now
+        group.seed_dropout(seed)
+    augment = Augment(settings.flip, settings.crop, settings.cutout, drawing)
     model.train()
-    order = torch.randperm(len(images.labels)).to(images.labels.device)
-    summed_loss, correct = _counters(images.labels.device)
+    summed_loss, correct = _counters(device)
     batches = order.split(settings.batch_size)
     first_step = len(run.rows) * len(batches)
     for step, indices in enumerate(batches, first_step):
-        pixels, labels = augment(images.pixels[indices]), images.labels[indices]
+        mine, weight = group.share(torch.arange(len(indices), device=device))
+        pixels, labels = augment(images.pixels[indices])[mine], images.labels[indices[mine]]
         with autocast:  # left before the next step: it caches the weights' bf16 copies until then
-            logits = model(pixels)
+            logits = engine(pixels)
             taught = _ask(run.teacher, pixels)
-        loss = optimise.loss(logits, labels, taught, settings)
+        loss = optimise.loss(logits, labels, taught, settings) * weight
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimise.set_rate(run.optimizer, settings, step, settings.epochs * len(batches))
         run.optimizer.step()
         if run.average:
             optimise.move_average(run.average, model, settings.average_decay, step + 1)
-        summed_loss += loss.detach().double() * len(indices)
-        correct += (logits.detach().argmax(1) == labels).sum()
+        summed_loss += loss.detach().double() * len(indices) / group.count
+        if weight:
+            correct += (logits.detach().argmax(1) == labels).sum()
         advance()
+    group.add_up(summed_loss, correct)
     return summed_loss.item() / len(order), correct.item() / len(order)
 
 
@@ -231,17 +276,24 @@ def _ask(teacher: Teacher | None, pixels: Tensor) -> Tensor | None:
 
 @torch.inference_mode()
 def _validate(
-    model: nn.Module, images: _Tensors, batch_size: int, autocast: torch.autocast, advance: Callable[[], None]
+    run: _Run, images: _Tensors, autocast: torch.autocast, advance: Callable[[], None]
 ) -> tuple[float, float]:
-    """Mean loss and accuracy over `images`, counted by image, so that a smaller last batch weighs what it holds."""
-    model.eval()
+    """Mean loss and accuracy over `images`, counted by image, so that a smaller last batch weighs what it holds.
+
+    Whole batches go round the processes in turn.
+    """
+    model, size = run.answering.eval(), run.settings.validation_batch_size
     summed_loss, correct = _counters(images.labels.device)
-    for pixels, labels in zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True):
+    batches = zip(images.pixels.split(size), images.labels.split(size), strict=True)
+    for number, (pixels, labels) in enumerate(batches):
+        advance()
+        if number % run.group.count != run.group.rank:
+            continue
         with autocast:
             logits = model(pixels)
         summed_loss += F.cross_entropy(logits.double(), labels, reduction="sum")
         correct += (logits.argmax(1) == labels).sum()
-        advance()
+    run.group.add_up(summed_loss, correct)
     return summed_loss.item() / len(images.labels), correct.item() / len(images.labels)
 
 
@@ -275,6 +327,8 @@ def _load_teacher(settings: Settings, device: torch.device) -> Teacher | None:
 
 def _save(run: _Run, improved: bool = False) -> None:
     """Best weights first: killed in between, the epoch is trained again and writes the same file once more."""
+    if not run.group.first:
+        return
     common = {
         "model": run.answering.state_dict(),
         "settings": dataclasses.asdict(run.settings),
@@ -318,8 +372,10 @@ def _config(run: _Run, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _read_images(settings: Settings, root: Path) -> tuple[data.Images, data.Images]:
-    data.ensure_downloaded(root)
+def _read_images(settings: Settings, root: Path, group: Processes) -> tuple[data.Images, data.Images]:
+    if group.local_rank == 0:
+        data.ensure_downloaded(root)
+    group.agree(None)
     return data.split(data.read_training(root), settings.validation_images, settings.seed)
 
 
