@@ -48,6 +48,7 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
+        self.queue = self.stage_seconds.labels("queue")
         self.batch_size = Histogram(
             "alexnet_batch_size", "Images in one run of the model.", buckets=_BATCH, registry=registry
         )

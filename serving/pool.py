@@ -20,7 +20,7 @@ class Pool:
     def __init__(self, concurrency: int, queue: int, time_limit: float) -> None:
         self._executor = ThreadPoolExecutor(concurrency, thread_name_prefix="classify")
         self._capacity = concurrency + queue
-        self._time_limit = time_limit
+        self.time_limit = time_limit
         self.pending = 0  # working and waiting; touched on the event loop alone
 
     async def run(self, work: Callable[[], Result]) -> Result:
@@ -29,22 +29,35 @@ class Pool:
         Raises `RequestError`: `overloaded` when too many wait, `timed_out` when it takes too long. Work that was still
         waiting when its time was up is never begun.
         """
-        if self.pending >= self._capacity:
-            raise RequestError("overloaded", "Too many requests wait already; try again in a moment.")
+        self.enter()
         loop = asyncio.get_running_loop()
-        self.pending += 1
         future = self._executor.submit(work)
-        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self._leave))
+        future.add_done_callback(lambda _: loop.call_soon_threadsafe(self.leave))
         waiter = asyncio.wrap_future(future)
-        done, _ = await asyncio.wait({waiter}, timeout=self._time_limit)
+        done, _ = await asyncio.wait({waiter}, timeout=self.time_limit)
         if not done:
             waiter.cancel()  # hands the cancellation on: takes effect when the work has not begun
-            raise RequestError("timed_out", f"No answer within {self._time_limit:g} seconds.")
+            raise self.timed_out()
         return waiter.result()
+
+    def enter(self) -> None:
+        """Take a place for a piece of work. Raises `RequestError` `overloaded` when there is none."""
+        self.check()
+        self.pending += 1
+
+    def check(self) -> None:
+        """Raise `RequestError` `overloaded` when there is no place."""
+        if self.pending >= self._capacity:
+            raise RequestError("overloaded", "Too many requests wait already; try again in a moment.")
+
+    def leave(self) -> None:
+        """Give the place back."""
+        self.pending -= 1
+
+    def timed_out(self) -> RequestError:
+        """What a client is told whose time is up."""
+        return RequestError("timed_out", f"No answer within {self.time_limit:g} seconds.")
 
     def close(self) -> None:
         """Wait for the work that has begun; drop what has not."""
         self._executor.shutdown(wait=True, cancel_futures=True)
-
-    def _leave(self) -> None:
-        self.pending -= 1

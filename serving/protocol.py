@@ -46,7 +46,7 @@ class Protocol(H11Protocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self.app = type(self).enclose(self.app)  # type: ignore[arg-type,assignment]
+        self.app = type(self).enclose(self.app)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start waiting for a request."""

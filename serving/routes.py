@@ -4,34 +4,25 @@ In: Starlette requests. Out: responses; what cannot be answered is a `RequestErr
 """
 
 import json
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-import numpy.typing as npt
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
 from serving import openapi
+from serving.answering import Answer, Answering
 from serving.classifier import Classifier
 from serving.errors import RequestError
 from serving.gate import METRICS, Routes
-from serving.images import decode, to_png
 from serving.inputs import Held, Job, read_job
 from serving.metrics import CONTENT_TYPE, Metrics
-from serving.pool import Pool
 from serving.settings import Settings
 
 CLASSIFY: Final = "/classify"
 CLASSIFY_BATCH: Final = "/classify_batch"
 PREVIEW: Final = "/preview"
-
-Answer = dict[str, Any]  # `predictions`, best first, and `unknown` where the model tells
-
-_RUN: Final = 32  # images in one run of the model: more are not faster, and take memory
-_SCORE_DIGITS: Final = 6  # float32 has no more that mean anything
 
 
 class Api:
@@ -42,7 +33,7 @@ class Api:
         self.metrics = metrics
         self._settings = settings
         self._held = Held(settings.max_held_bytes)
-        self._pool = Pool(concurrency, settings.queue, settings.time_limit)
+        self._answering = Answering(classifier, settings, metrics, concurrency)
         self._identity: dict[str, Any] = {"name": classifier.name, "sha256": classifier.sha256}
         metrics.model_info.labels(
             **self._identity, provider=classifier.provider, degraded=str(classifier.degraded)
@@ -76,7 +67,7 @@ class Api:
         """One image: its best classes, best first."""
         with self._held.share() as add:
             job = await read_job(request, self._settings, len(self.classifier.classes), add, batch=False)
-            (result,) = await self._run(job)
+            (result,) = await self._answering.answer(job)
         if isinstance(result, RequestError):
             raise result
         return self._respond(result)
@@ -85,7 +76,7 @@ class Api:
         """Many images: for each, in order, its best classes or its error."""
         with self._held.share() as add:
             job = await read_job(request, self._settings, len(self.classifier.classes), add, batch=True)
-            results = await self._run(job)
+            results = await self._answering.answer(job)
         for result in results:
             if isinstance(result, RequestError):
                 self.metrics.errors.labels(result.code).inc()
@@ -95,7 +86,7 @@ class Api:
         """One image as the model sees it: a PNG file of its pixels. Classifying that file gives the same scores."""
         with self._held.share() as add:
             job = await read_job(request, self._settings, len(self.classifier.classes), add, batch=False)
-            content = await self._pool.run(lambda: to_png(self._decode(job.images[0])))
+            content = await self._answering.preview(job.images[0])
         return Response(content, media_type="image/png")
 
     async def model(self, _: Request) -> Response:
@@ -116,48 +107,7 @@ class Api:
 
     def answer(self, job: Job) -> list[Answer | RequestError]:
         """For each image of `job` its answer, or the error that it alone gets."""
-        results: list[Any] = list(job.images)
-        pixels = np.empty((len(results), *self.classifier.image_shape), np.uint8)
-        with self.metrics.stage("decode"):
-            for place, image in enumerate(job.images):
-                try:
-                    pixels[place] = self._decode(image)
-                except RequestError as error:
-                    results[place] = error
-        places = [place for place, result in enumerate(results) if not isinstance(result, RequestError)]
-        for first in range(0, len(places), _RUN):
-            run = places[first : first + _RUN]
-            with self.metrics.stage("inference"):
-                answers = self.classifier.answer(pixels[run])
-            self.metrics.batch_size.observe(len(run))
-            for number, place in enumerate(run):
-                best = self._best(answers.probabilities[number], job.top_k)
-                results[place] = {"predictions": best}
-                if answers.unknown is not None:
-                    results[place]["unknown"] = bool(answers.unknown[number])
-                self.metrics.answers.labels(best[0]["label"]).inc()
-        return results
-
-    def _decode(self, image: bytes | RequestError) -> npt.NDArray[np.uint8]:
-        if isinstance(image, RequestError):
-            raise image
-        height, width, _ = self.classifier.image_shape
-        return decode(image, height, width, self._settings.max_pixels)
-
-    async def _run(self, job: Job) -> list[Answer | RequestError]:
-        asked = time.perf_counter()
-
-        def work() -> list[Answer | RequestError]:
-            self.metrics.stage_seconds.labels("queue").observe(time.perf_counter() - asked)
-            return self.answer(job)
-
-        return await self._pool.run(work)
-
-    def _best(self, probabilities: npt.NDArray[np.float32], count: int) -> list[dict[str, Any]]:
-        best = np.argsort(-probabilities, kind="stable")[:count]
-        return [
-            {"label": self.classifier.classes[i], "score": round(float(probabilities[i]), _SCORE_DIGITS)} for i in best
-        ]
+        return self._answering.answer_here(job)
 
     def _respond(self, body: dict[str, Any]) -> Response:
         with self.metrics.stage("encode"):

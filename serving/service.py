@@ -57,7 +57,7 @@ def _load() -> tuple[settings.Settings, Classifier]:
     try:
         found = settings.load()
         threads = found.threads or max(1, usable_cpus() // found.workers)
-        return found, Classifier(found.model, threads=threads, gpu=found.gpu)
+        return found, Classifier(found.model, threads=threads, gpu=found.gpu, beside=True)
     except UserError as error:
         raise BentoMLException(str(error)) from None
 

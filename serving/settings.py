@@ -45,7 +45,10 @@ class Settings(BaseSettings):
         MAX_PIXELS, ge=1, le=_PILLOW_MAX_PIXELS, description="most pixels that an image's header may claim"
     )
     concurrency: int = Field(
-        0, ge=0, le=1024, description="requests that a worker works on at once; 0 takes the usable CPUs"
+        0,
+        ge=0,
+        le=1024,
+        description="requests that a worker decodes, and runs of the model, at once; 0 takes the usable CPUs",
     )
     queue: int = Field(64, ge=0, description="requests that may wait in a worker; more are told 503 `overloaded`")
     time_limit: float = Field(10.0, gt=0, le=3600, description="seconds for an answer, waiting included")

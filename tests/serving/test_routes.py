@@ -159,7 +159,8 @@ def test_time_is_split_into_stages_and_answers_are_counted_by_class(make_app: Ma
     (best,) = scores(app, "/classify?top_k=1", content=PICTURE, headers=JPEG)
     app.post("/classify", content=b"x", headers=JPEG)
     assert app.count("alexnet_answers_total", label=best["label"]) == 1
-    for stage, times in {"queue": 2, "decode": 2, "inference": 1, "encode": 1}.items():
+    # What is small is decoded where it arrives: a broken file waits for nothing.
+    for stage, times in {"queue": 1, "decode": 2, "inference": 1, "encode": 1}.items():
         assert app.count("alexnet_stage_seconds_count", stage=stage) == times
 
 

@@ -63,7 +63,7 @@ def test_the_metrics_of_two_workers_parse_and_add_up(workers: Server) -> None:
     assert grown("alexnet_requests_total", route="/classify", method="POST", status="200") == 60
     assert grown("alexnet_requests_total", route="/classify", method="POST", status="415") == 20
     assert grown("alexnet_errors_total", code="unsupported_format") == 20
-    assert grown("alexnet_batch_size_count") == 60
+    assert grown("alexnet_batch_size_sum") == 60
     assert grown("alexnet_request_seconds_count", route="/classify") == 80
     assert grown("alexnet_request_seconds_bucket", route="/classify", le="+Inf") == 80
     for (name, labels), value in after.items():  # the buckets of a histogram never shrink
