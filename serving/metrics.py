@@ -48,7 +48,8 @@ class Metrics:
             buckets=_SECONDS,
             registry=registry,
         )
-        self.queue = self.stage_seconds.labels("queue")
+        self._stages = {name: self.stage_seconds.labels(name) for name in ("queue", "decode", "inference", "encode")}
+        self.queue = self._stages["queue"]
         self.batch_size = Histogram(
             "alexnet_batch_size", "Images in one run of the model.", buckets=_BATCH, registry=registry
         )
@@ -69,7 +70,7 @@ class Metrics:
         try:
             yield
         finally:
-            self.stage_seconds.labels(name).observe(time.perf_counter() - started)
+            self._stages[name].observe(time.perf_counter() - started)
 
     def render(self) -> bytes:
         """The current values of all workers in the text format."""

@@ -27,8 +27,44 @@ from serving.errors import RequestError
 # The answer to a request that cannot be read, given its ASGI scope when it has got as far as that.
 Refuse = Callable[[RequestError, Any], Response]
 
+_HEAD: Final = b"HTTP/1.1 "
+_INTERIM: Final = b"HTTP/1.1 1"
 _LINGER_SECONDS: Final = 2.0
 _LAST_CALL_SECONDS: Final = 0.3  # on its way through the network at the moment of SIGTERM
+
+
+class _Corked:
+    """A transport that sends the head of an answer together with what follows it, in one packet instead of two.
+
+    uvicorn writes the head, then the body, and writes at least nothing at an answer's end.
+    """
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._head = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send, unless it is a head; the 100 of "go on" is an answer of its own."""
+        if self._head:
+            data, self._head = self._head + data, b""
+        elif data.startswith(_HEAD) and not data.startswith(_INTERIM):
+            self._head = data
+            return
+        if data:
+            self._transport.write(data)
+
+    def write_eof(self) -> None:
+        """Send what is held, then the end."""
+        self.write(b"")
+        self._transport.write_eof()
+
+    def close(self) -> None:
+        """Send what is held, then close."""
+        self.write(b"")
+        self._transport.close()
 
 
 class Protocol(H11Protocol):
@@ -50,7 +86,7 @@ class Protocol(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start waiting for a request."""
-        super().connection_made(transport)
+        super().connection_made(_Corked(transport))  # type: ignore[arg-type]
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
