@@ -1,11 +1,13 @@
 """Jobs to answers: images are decoded, run through the model with those of other requests, and named.
 
 In: a `Job`, the bytes of images. Out: in the place of each what is said about it, or the error that it alone gets.
-A single small image, as the model wants them, is decoded where it arrives: handing it to a thread would take longer.
-Everything else is decoded in the threads of the pool, where it keeps nobody waiting.
+A single small image, as the model wants them, is decoded where it arrives, and while there is no other request a quick
+model runs there as well: handing it to a thread and back takes longer than it would keep anyone waiting. Everything
+else is decoded in the threads of the pool.
 """
 
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -26,15 +28,24 @@ _SCORE_DIGITS: Final = 6  # float32 has no more that mean anything
 # What is decoded where it arrives, in about a tenth of a millisecond, or a few when someone tries hard.
 _SMALL_BYTES: Final = 8_192
 _SMALL_PIXELS: Final = 16_384
+_QUICK_SECONDS: Final = 0.003  # for a run of the model, during which no other request is looked at
+_WARM_UP_SECONDS: Final = 0.05
 
 
 class Answering:
-    """`concurrency` threads that decode, one that runs the model, and at most so much waiting as the settings say."""
+    """`concurrency` threads that decode, as many runs of the model, and as much waiting as the settings say.
 
-    def __init__(self, classifier: Classifier, settings: Settings, metrics: Metrics, concurrency: int) -> None:
+    `in_hand` tells how many requests there are. The model is warm afterwards.
+    """
+
+    def __init__(
+        self, classifier: Classifier, settings: Settings, metrics: Metrics, concurrency: int, in_hand: Callable[[], int]
+    ) -> None:
         self._classifier = classifier
         self._metrics = metrics
         self._max_pixels = settings.max_pixels
+        self._in_hand = in_hand
+        self._quick = _seconds(classifier) < _QUICK_SECONDS
         self._pool = Pool(concurrency, settings.queue, settings.time_limit)
         self._batches = Batches(self._run_model, min(concurrency, classifier.runs), self._pool)
 
@@ -50,7 +61,11 @@ class Answering:
             if isinstance(pixels, RequestError):
                 return [pixels]
             if pixels is not None:
-                (row,) = await self._batches.run(pixels[None], lambda: self._begin(asked))
+                if self._quick and self._in_hand() == 1 and not self._pool.pending:
+                    self._begin(asked)
+                    (row,) = self._run_model(pixels[None], True)
+                else:
+                    (row,) = await self._batches.run(pixels[None], lambda: self._begin(asked))
                 return [self._name(row, job.top_k)]
 
         def work() -> list[Answer | RequestError]:
@@ -125,3 +140,14 @@ class Answering:
             answer["unknown"] = unknown
         self._metrics.answers.labels(classes[best[0]]).inc()
         return answer
+
+
+def _seconds(classifier: Classifier) -> float:
+    """How long a run with one image takes at best; a slow model is run once only."""
+    times: list[float] = []
+    pixels = np.zeros((1, *classifier.image_shape), np.uint8)
+    while sum(times) < _WARM_UP_SECONDS and len(times) < 10:
+        started = time.perf_counter()
+        classifier.predict(pixels)
+        times.append(time.perf_counter() - started)
+    return min(times)

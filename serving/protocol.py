@@ -74,6 +74,7 @@ class Protocol(H11Protocol):
     drain_seconds: ClassVar[float]
     refuse: ClassVar[Refuse]
     enclose: ClassVar[Callable[[ASGIApp], ASGIApp]]
+    requests: ClassVar[set[asyncio.Task[None]]] = set()  # uvicorn's own, one for all connections
 
     _late: asyncio.TimerHandle | None = None
     _stalled: asyncio.TimerHandle | None = None
@@ -82,6 +83,7 @@ class Protocol(H11Protocol):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        type(self).requests = self.tasks
         self.app = type(self).enclose(self.app)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -199,6 +201,11 @@ class Protocol(H11Protocol):
             self.loop.call_later(_LINGER_SECONDS, self.transport.close)
         else:
             self.transport.close()
+
+
+def in_hand() -> int:
+    """How many requests have arrived, their head at least, and are not answered."""
+    return len(Protocol.requests)
 
 
 def install(

@@ -4,7 +4,8 @@ In: Starlette requests. Out: responses; what cannot be answered is a `RequestErr
 """
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,14 +27,24 @@ PREVIEW: Final = "/preview"
 
 
 class Api:
-    """What the service answers, with all that it needs for it. One in each worker."""
+    """What the service answers, with all that it needs for it. One in each worker.
 
-    def __init__(self, classifier: Classifier, settings: Settings, metrics: Metrics, concurrency: int) -> None:
+    `in_hand` tells how many requests there are; without it, as many as there may be.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        settings: Settings,
+        metrics: Metrics,
+        concurrency: int,
+        in_hand: Callable[[], int] = lambda: sys.maxsize,
+    ) -> None:
         self.classifier = classifier
         self.metrics = metrics
         self._settings = settings
         self._held = Held(settings.max_held_bytes)
-        self._answering = Answering(classifier, settings, metrics, concurrency)
+        self._answering = Answering(classifier, settings, metrics, concurrency, in_hand)
         self._identity: dict[str, Any] = {"name": classifier.name, "sha256": classifier.sha256}
         metrics.model_info.labels(
             **self._identity, provider=classifier.provider, degraded=str(classifier.degraded)

@@ -17,7 +17,6 @@ from typing import Annotated, Any, Final
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"  # the service makes no outgoing connection
 
 import bentoml
-import numpy as np
 from annotated_types import Ge, Le
 from bentoml._internal.server.http import traffic
 from bentoml._internal.utils.analytics import usage_stats
@@ -81,9 +80,7 @@ class AlexNetService:
     def __init__(self) -> None:
         if len(installed_runtimes()) > 1:
             logs.LOGGER.warning("onnxruntime and onnxruntime-gpu are both installed: the GPU cannot be used")
-        height, width, channels = CLASSIFIER.image_shape
-        CLASSIFIER.predict(np.zeros((1, height, width, channels), np.uint8))  # warm before ready
-        self.api = Api(CLASSIFIER, SETTINGS, Metrics(), CONCURRENCY)
+        self.api = Api(CLASSIFIER, SETTINGS, Metrics(), CONCURRENCY, protocol.in_hand)  # warm before ready
         self.routes = self.api.routes()
 
     @bentoml.api(route=CLASSIFY)
