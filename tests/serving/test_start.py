@@ -141,7 +141,7 @@ def test_workers_share_the_usable_cpus(allowed: int, workers: int, expected: int
 
 
 def test_the_model_is_warm_before_the_service_is_ready(tiny_model: Path, tmp_path: Path) -> None:
-    # BentoML makes the instance before it opens the connections that wait; making it runs the model, a few times if quick.
+    # BentoML makes the instance before it opens the connections that wait; making it runs the model at least once.
     assert imported(WARM, tiny_model, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)).startswith("[(1, 32, 32, 3)")
 
 
