@@ -213,8 +213,9 @@ def _fit_epochs(run: _Run, training: data.Images, validation: data.Images, devic
             training_loss, training_accuracy = _train_epoch(
                 run, engine, train_set, autocast, lambda: progress.advance(task)
             )
+            size = settings.validation_batch_size
             validation_loss, validation_accuracy = _validate(
-                run, validation_set, autocast, lambda: progress.advance(task)
+                run.answering, validation_set, size, autocast, lambda: progress.advance(task), run.group
             )
             seconds = round(time.perf_counter() - started, 2)
             row = Row(epoch, training_loss, training_accuracy, validation_loss, validation_accuracy, seconds)
@@ -276,24 +277,29 @@ def _ask(teacher: Teacher | None, pixels: Tensor) -> Tensor | None:
 
 @torch.inference_mode()
 def _validate(
-    run: _Run, images: _Tensors, autocast: torch.autocast, advance: Callable[[], None]
+    model: nn.Module,
+    images: _Tensors,
+    batch_size: int,
+    autocast: torch.autocast,
+    advance: Callable[[], None],
+    group: Processes = Processes(),  # noqa: B008 (it is frozen)
 ) -> tuple[float, float]:
     """Mean loss and accuracy over `images`, counted by image, so that a smaller last batch weighs what it holds.
 
     Whole batches go round the processes in turn.
     """
-    model, size = run.answering.eval(), run.settings.validation_batch_size
+    model.eval()
     summed_loss, correct = _counters(images.labels.device)
-    batches = zip(images.pixels.split(size), images.labels.split(size), strict=True)
+    batches = zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True)
     for number, (pixels, labels) in enumerate(batches):
         advance()
-        if number % run.group.count != run.group.rank:
+        if number % group.count != group.rank:
             continue
         with autocast:
             logits = model(pixels)
         summed_loss += F.cross_entropy(logits.double(), labels, reduction="sum")
         correct += (logits.argmax(1) == labels).sum()
-    run.group.add_up(summed_loss, correct)
+    group.add_up(summed_loss, correct)
     return summed_loss.item() / len(images.labels), correct.item() / len(images.labels)
 
 
