@@ -138,6 +138,7 @@ def compress(
         made.append(bench.save("with its head", final))
         raced = [*_reference(bench, model, whole), *made]
         speeds = speed.race({step.name: step.path for step in raced}, images[1].pixels, threads, progress)
+        progress.stop()
         table.show(raced, speeds)
         _check_loss(made, max_drop)
         facts["steps"] = table.describe(raced, speeds)

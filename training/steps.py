@@ -51,8 +51,7 @@ def show(steps: Sequence[Step], speeds: Speeds) -> None:
             milliseconds = row["milliseconds"][size]
             cells += [f"{milliseconds:.2f}", f"{speeds[steps[0].name][size] / milliseconds:.2f}x"]
         table.add_row(row["step"], *cells)
-    console = Console()
-    console.print(table, width=max(console.width, _WIDTH))
+    Console(width=max(Console().width, _WIDTH)).print(table)
 
 
 def describe(steps: Sequence[Step], speeds: Speeds) -> list[dict[str, Any]]:
