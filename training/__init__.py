@@ -11,8 +11,13 @@
       v
     export.py             softmax, metadata, proven parity   -> model.onnx
       v
+    compress.py           smaller, calibrated, measured      -> model.onnx (the steps' table: steps.py, speed.py)
+      |    lean.py        cheap resize, factorised layers    (ranks.py: how small, tried on images)
+      |    quantise.py    integers that no CPU overflows on
+      |    head.py        temperature, score for unknowns    (unknown_score.py, unknowns.py, calibration.py)
+      v
     evaluate.py           test split -> metrics.json         (through serving's classifier, without torch)
-      v                   each image -> predictions.csv
+      v                   each image -> predictions.csv      (trust.py: calibration and unknown things)
     runs.py               files of both runs -> values
       v
     reproduction.py       ours against the published run     (f1.py: the F1 scores that people compute)
