@@ -22,6 +22,14 @@ evaluate: .venv/.dev ## measure the committed model on the 10,000 test images
 fuzz: .venv/.dev ## 6,000 broken images and requests against the real service, for ten minutes at the most
 	$(BIN)/python -m benchmarks.reliability fuzz
 
+bench: .venv/.dev ## speed beside other servers, a verdict per target, docs/benchmarks.md; QUICK=--quick for minutes less
+	$(BIN)/python -m benchmarks.serving $(QUICK)
+	$(BIN)/python -m benchmarks.inference $(QUICK)
+	$(BIN)/python -m benchmarks.evaluate $(QUICK) --data $(DATA)
+	$(BIN)/python -m benchmarks.training $(QUICK)
+	$(BIN)/python -m benchmarks.startup $(QUICK)
+	$(BIN)/python -m benchmarks.report
+
 container: .venv/.serving .venv/.sbom ## a container image with docker or podman; VARIANT=gpu for the one with CUDA
 	$(BIN)/python -m deploy.container $(VARIANT) $(CONTAINER_OPTIONS)
 
@@ -32,4 +40,4 @@ container: .venv/.serving .venv/.sbom ## a container image with docker or podman
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-.PHONY: serve test check train evaluate fuzz container help
+.PHONY: serve test check train evaluate fuzz bench container help

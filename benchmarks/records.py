@@ -6,11 +6,13 @@ In: rows as dictionaries. Out: `benchmarks/results/<kind>-<hardware>-<date>.csv`
 import csv
 import datetime
 import re
-from collections.abc import Iterable, Mapping, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
 from benchmarks.server import ROOT
+from benchmarks.verdict import Verdict, lines
 from training import environment, files
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -47,6 +49,18 @@ def write(
     return path, texts
 
 
+def publish(
+    kind: str,
+    rows: Sequence[Mapping[str, object]],
+    versions: Mapping[str, str],
+    tables: Callable[[Sequence[Row]], str],
+    verdicts: Callable[[Sequence[Row]], Sequence[Verdict]],
+) -> None:
+    """Write the rows, print their tables and a verdict for each target."""
+    path, texts = write(kind, rows, versions)
+    print(tables(texts), lines(verdicts(texts)), path.relative_to(ROOT), sep="\n\n")
+
+
 def read(path: Path) -> list[Row]:
     """The rows of a file."""
     with path.open(newline="", encoding="utf-8") as file:
@@ -62,6 +76,12 @@ def newest(kind: str, folder: Path = RESULTS) -> Path | None:
 def choose(rows: Iterable[Row], **wanted: object) -> list[Row]:
     """Those rows that have these values."""
     return [row for row in rows if all(row[name] == str(value) for name, value in wanted.items())]
+
+
+def value(rows: Iterable[Row], column: str, **wanted: object) -> float | None:
+    """The median of a column over the rows that have these values; None where nothing was measured."""
+    found = [float(row[column]) for row in choose(rows, **wanted)]
+    return statistics.median(found) if found else None
 
 
 def slug(text: str) -> str:

@@ -19,9 +19,9 @@ from statistics import median
 from typing import Any, Final
 
 from benchmarks import load, models, records, systems
-from benchmarks.records import Row, choose
+from benchmarks.records import Row, choose, value
 from benchmarks.systems import FASTAPI, OURS, RUNTIME, STOCK, System
-from benchmarks.verdict import Verdict, lines, ratio
+from benchmarks.verdict import Verdict, ratio
 from serving.errors import UserError
 from training import files
 from training.markdown import table
@@ -93,12 +93,6 @@ def measure_runtime(model: Path, seconds: float) -> list[dict[str, Any]]:
         }
         for size, found in systems.run_alone(model, seconds, _RUNTIME_BATCHES).items()
     ]
-
-
-def value(rows: Sequence[Row], column: str, **wanted: object) -> float | None:
-    """The median of a column over the rounds; None where nothing was measured."""
-    found = [float(row[column]) for row in choose(rows, **wanted)]
-    return median(found) if found else None
 
 
 def verdicts(rows: Sequence[Row]) -> list[Verdict]:
@@ -189,8 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (UserError, subprocess.CalledProcessError) as error:
         print(f"benchmarks.serving: {error}", file=sys.stderr)
         return 1
-    path, texts = records.write(KIND, rows, versions)
-    print(tables(texts), lines(verdicts(texts)), path, sep="\n\n")
+    records.publish(KIND, rows, versions, tables, verdicts)
     return 0
 
 

@@ -123,7 +123,7 @@ def check(system: System, server: Server, model: Path) -> None:
         for first, (kind, body) in enumerate(requests(system, size)):
             found = ask(server.url, path_for(size), kind, body)
             wanted = [expected[(first + place) % len(expected)] for place in range(size)]
-            if found is None or not _fits(found, wanted):
+            if found is None or not _fits(found, wanted, classifier.classes):
                 raise RuntimeError(f"{system.name} answers {found!r}, not the probabilities of the model")
 
 
@@ -146,11 +146,11 @@ def ask(url: str, path: str, kind: str, body: bytes) -> list[dict[str, float]] |
     return answer if isinstance(answer, list) else [answer]
 
 
-def _fits(found: list[dict[str, float]], wanted: Sequence[Any]) -> bool:
+def _fits(found: list[dict[str, float]], wanted: Sequence[Any], classes: tuple[str, ...]) -> bool:
     """Whether these are the probabilities, the best among them, for those labels that the answers name."""
     return len(found) == len(wanted) and all(
         abs(max(row.values()) - max(expected)) < _TOLERANCE
-        and all(abs(score - expected[CLASSES.index(label)]) < _TOLERANCE for label, score in row.items())
+        and all(abs(score - expected[classes.index(label)]) < _TOLERANCE for label, score in row.items())
         for row, expected in zip(found, wanted, strict=True)
     )
 

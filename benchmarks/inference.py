@@ -1,0 +1,169 @@
+"""What the models cost by themselves: images a second by batch size and threads, and the time of each operator.
+
+    python -m benchmarks.inference [--quick] [--also NAME=FILE ...]
+
+Measured are the float32 model of 224 pixels, the shipped one, and any steps between them that are given. ONNX Runtime's
+own profiler says where the time goes. Writes benchmarks/results/inference-<hardware>-<date>.csv.
+"""
+
+import argparse
+import collections
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import onnxruntime as ort
+
+from benchmarks import models, records
+from benchmarks.records import Row, choose, value
+from benchmarks.verdict import Verdict, ratio
+from serving.cpus import usable_cpus
+from serving.errors import UserError
+from training import files
+from training.data import SIDE
+from training.markdown import table
+
+KIND: Final = "inference"
+FLOAT32: Final = "float32, 224 pixels"
+SHIPPED: Final = "shipped"
+BATCHES: Final = (1, 8, 32)
+_PROFILED_RUNS: Final = 20
+_WARM_UP_RUNS: Final = 3
+_WHOLE: Final = "(all)"
+
+
+def measure(found: dict[str, Path], seconds: float) -> list[dict[str, Any]]:
+    """A row for each model, number of threads and batch size, and for each operator of the model."""
+    rows: list[dict[str, Any]] = []
+    for name, path in found.items():
+        for threads in sorted({1, usable_cpus()}):
+            for batch in BATCHES:
+                print(f"{name}: {threads} threads, batch {batch}", file=sys.stderr, flush=True)
+                common = {"model": name, "sha256": files.sha256(path)[:12], "threads": threads, "batch": batch}
+                rows.append({**common, "operator": _WHOLE, **_time(path, threads, batch, seconds)})
+                if threads == 1:
+                    rows += [{**common, **row} for row in profile(path, threads, batch)]
+    return rows
+
+
+def profile(path: Path, threads: int, batch: int) -> list[dict[str, Any]]:
+    """Milliseconds of each kind of operator for an image, and their share, largest first."""
+    with tempfile.TemporaryDirectory() as folder:
+        options = _options(threads)
+        options.enable_profiling = True
+        options.profile_file_prefix = str(Path(folder, "profile"))
+        session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        pixels = _pixels(batch)
+        for _ in range(_PROFILED_RUNS):
+            session.run(["probabilities"], {"pixels": pixels})
+        events = json.loads(Path(session.end_profiling()).read_text())
+    micros: collections.Counter[str] = collections.Counter()
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            micros[event["args"]["op_name"]] += event["dur"]
+    whole = sum(micros.values())
+    return [
+        {
+            "operator": operator,
+            "images_per_second": "",
+            "p50_ms": "",
+            "p99_ms": "",
+            "ms_per_image": total / 1000 / _PROFILED_RUNS / batch,
+            "share": total / whole,
+        }
+        for operator, total in micros.most_common()
+    ]
+
+
+def _time(path: Path, threads: int, batch: int, seconds: float) -> dict[str, Any]:
+    session = ort.InferenceSession(path, _options(threads), providers=["CPUExecutionProvider"])
+    pixels, times = _pixels(batch), []
+    for _ in range(_WARM_UP_RUNS):
+        session.run(["probabilities"], {"pixels": pixels})
+    until = time.perf_counter() + seconds
+    while time.perf_counter() < until or len(times) < _WARM_UP_RUNS:
+        started = time.perf_counter()
+        session.run(["probabilities"], {"pixels": pixels})
+        times.append(time.perf_counter() - started)
+    p50, p99 = np.percentile(times, (50, 99)) * 1000
+    rate = len(times) * batch / sum(times)
+    return {"images_per_second": rate, "p50_ms": p50, "p99_ms": p99, "ms_per_image": 1000 / rate, "share": 1.0}
+
+
+def _options(threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    return options
+
+
+def _pixels(batch: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (batch, SIDE, SIDE, 3), np.uint8)
+
+
+def verdicts(rows: Sequence[Row]) -> list[Verdict]:
+    """The target of the model's speed."""
+    threads = max((int(row["threads"]) for row in rows), default=1)
+    rates = {
+        name: value(rows, "images_per_second", model=name, threads=threads, batch=32, operator=_WHOLE)
+        for name in (FLOAT32, SHIPPED)
+    }
+    return [Verdict("ONNX Runtime alone, batch 32", ratio(rates[SHIPPED], rates[FLOAT32]), f"the {FLOAT32} model", 7)]
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """Rates and latencies, then the operators."""
+    whole = [
+        [
+            row["model"],
+            row["threads"],
+            row["batch"],
+            f"{float(row['images_per_second']):,.0f}",
+            f"{float(row['p50_ms']):.2f}",
+            f"{float(row['p99_ms']):.2f}",
+        ]
+        for row in choose(rows, operator=_WHOLE)
+    ]
+    parts = [
+        [row["model"], row["batch"], row["operator"], f"{float(row['ms_per_image']):.3f}", f"{float(row['share']):.0%}"]
+        for row in rows
+        if row["operator"] != _WHOLE and row["batch"] in ("1", "32") and float(row["share"]) >= 0.02
+    ]
+    return "\n\n".join(
+        [
+            table(("model", "threads", "batch", "images/s", "p50, ms", "p99, ms"), whole),
+            table(("model, one thread", "batch", "operator", "ms an image", "share"), parts),
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write, judge; returns the exit code, 0 also where a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=2, help="for each number (default: 2)")
+    parser.add_argument("--quick", action="store_true", help="a fifth of a second each")
+    parser.add_argument("--also", nargs="+", default=[], metavar="NAME=FILE", help="more models")
+    models.add_arguments(parser)
+    options = parser.parse_args(arguments)
+    try:
+        found = {FLOAT32: models.float32(options.float32)}
+        for text in options.also:
+            name, equals, path = text.partition("=")
+            if not equals:
+                raise UserError(f"--also {text}: give NAME=FILE")
+            found[name] = Path(path)
+        rows = measure({**found, SHIPPED: options.model}, 0.2 if options.quick else options.seconds)
+    except UserError as error:
+        print(f"benchmarks.inference: {error}", file=sys.stderr)
+        return 1
+    records.publish(KIND, rows, {}, tables, verdicts)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

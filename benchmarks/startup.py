@@ -1,0 +1,113 @@
+"""From the start of the process to the first answer, and the memory that the service then has.
+
+    python -m benchmarks.startup [--quick] [--times 5]
+
+Our service with the shipped model, beside stock BentoML and FastAPI with the float32 one; memory is the proportional
+set size of all processes, counted after a hundred requests, for one and for two workers. The size of the image is that
+of `python -m benchmarks.container measure`. Writes benchmarks/results/startup-<hardware>-<date>.csv.
+"""
+
+import argparse
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks import container, models, records, systems
+from benchmarks.records import Row, choose, value
+from benchmarks.systems import FASTAPI, OURS, STOCK, System
+from benchmarks.verdict import Verdict, ratio
+from serving.errors import UserError
+from training.markdown import table
+
+KIND: Final = "startup"
+_REQUESTS: Final = 100
+
+
+def measure(shipped: Path, float32: Path, times: int, with_fastapi: bool) -> list[dict[str, Any]]:
+    """A row for each start. They take turns, so that what else the machine does hits all of them."""
+    two = dataclasses.replace(OURS, environment={"ALEXNET_WORKERS": "2"})
+    cases = [(OURS, shipped, 1), (STOCK, float32, 1), (two, shipped, 2)]
+    if with_fastapi:
+        cases.append((FASTAPI, float32, 1))
+    rows = []
+    for number in range(1, times + 1):
+        for system, model, workers in cases:
+            print(f"start {number}: {system.name}, {workers} workers", file=sys.stderr, flush=True)
+            found = start(system, model)
+            name = "shipped" if model == shipped else "float32"
+            rows.append({"system": system.name, "model": name, "workers": workers, "number": number, **found})
+    return rows
+
+
+def start(system: System, model: Path) -> dict[str, Any]:
+    """Seconds from the start of the process to its first answer, and its memory."""
+    started = time.perf_counter()
+    with system.serve(model) as server:
+        seconds = time.perf_counter() - started
+        sent = systems.requests(system, 1)
+        for number in range(_REQUESTS):
+            systems.ask(server.url, "/classify", *sent[number % len(sent)])
+        return {"seconds_to_ready": seconds, "memory_mb": server.memory_mb()}
+
+
+def verdicts(rows: Sequence[Row]) -> list[Verdict]:
+    """The targets of the start."""
+    ours = value(rows, "seconds_to_ready", system=OURS.name, workers=1)
+    stock = value(rows, "seconds_to_ready", system=STOCK.name, workers=1)
+    what = "start to ready, one worker"
+    return [
+        Verdict(what, ratio(ours, stock), f"{STOCK.name} with the float32 model", 1.0, at_most=True),
+        Verdict(what, ours, "from start to ready", 3.0, at_most=True, unit=" s"),
+    ]
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """Medians, and the size of the image where it was built."""
+    lines = []
+    for system, workers in dict.fromkeys((row["system"], row["workers"]) for row in rows):
+        found = choose(rows, system=system, workers=workers)
+        seconds = [float(row["seconds_to_ready"]) for row in found]
+        memory = value(found, "memory_mb") or 0
+        middle = value(found, "seconds_to_ready") or 0
+        lines.append(
+            [
+                system,
+                found[0]["model"],
+                workers,
+                f"{middle:.2f} ({min(seconds):.2f} to {max(seconds):.2f})",
+                f"{memory:,.0f}",
+            ]
+        )
+    text = table(("system", "model", "workers", "start to ready, s", "memory, MB"), lines)
+    if container.RESULT.exists():
+        size = json.loads(container.RESULT.read_text())["image"]["bytes"]
+        text += f"\n\nThe container's image has {size / container.MB:.0f} MB (docs/deployment.md)."
+    return text
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write, judge; returns the exit code, 0 also where a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--times", type=int, default=5, help="starts of each (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="one start of each")
+    parser.add_argument("--no-peers", action="store_true", help="without FastAPI, which would have to be installed")
+    models.add_arguments(parser)
+    options = parser.parse_args(arguments)
+    try:
+        if not options.no_peers:
+            systems.ensure_peers()
+        float32 = models.float32(options.float32)
+        rows = measure(options.model, float32, 1 if options.quick else options.times, not options.no_peers)
+    except UserError as error:
+        print(f"benchmarks.startup: {error}", file=sys.stderr)
+        return 1
+    records.publish(KIND, rows, {}, tables, verdicts)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

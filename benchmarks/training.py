@@ -1,0 +1,127 @@
+"""How fast training is: our loop against the shape of torchvision's reference, at the same network and image size.
+
+    python -m benchmarks.training [--quick] [--images 512]
+
+Both fine-tune AlexNet at 224 pixels on made-up images, float32 and bf16, 32 and 128 images a step, on the GPU where
+there is one. Each setting is a process of its own with two epochs, of which the second counts. Writes
+benchmarks/results/training-<hardware>-<date>.csv.
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from benchmarks import records
+from benchmarks.records import Row, choose, value
+from benchmarks.server import ROOT
+from benchmarks.verdict import Verdict, ratio
+from training import data
+from training.markdown import table
+
+KIND: Final = "training"
+OURS: Final = "alexnet train"
+PEER: Final = "torchvision's reference"
+PRECISIONS: Final = ("fp32", "bf16")
+BATCHES: Final = (32, 128)
+_VALIDATION: Final = 1
+
+
+def measure(images: int, batches: Sequence[int]) -> list[dict[str, Any]]:
+    """A row for each loop, precision and batch size."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (images, data.SIDE, data.SIDE, 3), np.uint8)
+    labels = rng.integers(0, len(data.CLASSES), images)
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        np.save(folder / "pixels.npy", pixels)
+        np.save(folder / "labels.npy", labels)
+        _write_data(folder, pixels, labels)
+        for batch in batches:
+            for precision in PRECISIONS:
+                for system, run in ((OURS, _run_ours), (PEER, _run_peer)):
+                    print(f"{system}: {precision}, batch {batch}", file=sys.stderr, flush=True)
+                    found = run(folder, images, precision, batch)
+                    rows.append({"system": system, "precision": precision, "batch": batch, "images": images, **found})
+    return rows
+
+
+def _write_data(root: Path, pixels: np.ndarray, labels: np.ndarray) -> None:
+    """The images, and one more to validate on, as files of CIFAR-10."""
+    records_ = np.column_stack([labels, pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1)]).astype(np.uint8)
+    parts = np.array_split(np.concatenate([records_, records_[:_VALIDATION]]), len(data.TRAIN_FILES))
+    (root / data.FOLDER).mkdir()
+    for name, part in zip(data.TRAIN_FILES, parts, strict=True):
+        part.tofile(root / data.FOLDER / name)
+
+
+def _run_ours(root: Path, images: int, precision: str, batch: int) -> dict[str, Any]:
+    output = root / f"{precision}-{batch}"
+    settings = {
+        "--epochs": 2,
+        "--batch-size": batch,
+        "--precision": precision,
+        "--init": "none",
+        "--validation-images": _VALIDATION,
+        "--data": root,
+        "--output": output,
+    }
+    flags = [str(part) for pair in settings.items() for part in pair]
+    command = [sys.executable, "-m", "training", "train", *flags]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    with (output / "metrics.csv").open(newline="") as file:
+        seconds = float(list(csv.DictReader(file))[-1]["seconds"])
+    device = json.loads((output / "config.json").read_text())["device"]
+    for checkpoint in output.glob("*.pt"):
+        checkpoint.unlink()  # half a gigabyte each
+    return {"images_per_second": images / seconds, "device": device}
+
+
+def _run_peer(root: Path, images: int, precision: str, batch: int) -> dict[str, Any]:
+    files_ = [str(root / name) for name in ("pixels.npy", "labels.npy")]
+    command = [sys.executable, "benchmarks/peers/torchvision_training.py", *files_, precision, str(batch)]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def verdicts(rows: Sequence[Row]) -> list[Verdict]:
+    """The target of training: our loop as the published recipe runs it, against the other at its best."""
+    best = max((float(row["images_per_second"]) for row in choose(rows, system=PEER)), default=None)
+    ours = value(rows, "images_per_second", system=OURS, precision="bf16", batch=32)
+    return [Verdict("training, bf16, batch 32, images/s", ratio(ours, best), f"the best setting of {PEER}", 2.5)]
+
+
+def tables(rows: Sequence[Row]) -> str:
+    """A line for each setting."""
+    return table(
+        ("loop", "precision", "batch", "device", "images/s"),
+        [[r["system"], r["precision"], r["batch"], r["device"], f"{float(r['images_per_second']):,.0f}"] for r in rows],
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, write, judge; returns the exit code, 0 also where a target is missed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=512, help="in an epoch (default: 512)")
+    parser.add_argument("--quick", action="store_true", help="128 images, and steps of 32 alone")
+    options = parser.parse_args(arguments)
+    try:
+        rows = measure(128 if options.quick else options.images, BATCHES[:1] if options.quick else BATCHES)
+    except subprocess.CalledProcessError as error:
+        print(f"benchmarks.training: {error}\n{error.stderr}", file=sys.stderr)
+        return 1
+    records.publish(KIND, rows, {}, tables, verdicts)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

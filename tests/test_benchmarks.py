@@ -1,0 +1,159 @@
+"""What `make bench` says is what it measured: verdicts, tables, files, and the page that is made from them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import load, models, records, report, serving, startup, systems, training
+from benchmarks.verdict import Verdict, ratio
+from serving.classifier import Classifier
+from serving.errors import UserError
+from tests.serving.models import write_model
+
+
+def rows_of(kind: str, rows: Sequence[Mapping[str, object]], folder: Path) -> list[records.Row]:
+    path, texts = records.write(kind, rows, {"wrk": "1"}, folder)
+    assert records.read(path) == texts
+    return texts
+
+
+def served(system: str, model: str, clients: int, rate: float, **more: Any) -> dict[str, Any]:
+    values = {"system": system, "model": model, "sha256": "abc", "round": 1, "clients": clients, "images": 1}
+    times = {"per_second": rate, "p50_ms": 1.0, "p95_ms": 2.0, "p99_ms": 2.5, "errors": 0}
+    return {**values, **times, "images_per_second": rate, "memory_mb": 100.0, **more}
+
+
+SERVED = [
+    served("ours", "shipped", 32, 1300.0, round=1),
+    served("ours", "shipped", 32, 1250.0, round=2),
+    served("ours", "shipped", 32, 100.0, round=3),  # the median takes no notice
+    served("stock BentoML", "float32", 32, 100.0),
+    served("LitServe, batches", "float32", 32, 250.0),
+    served("FastAPI", "shipped", 32, 1000.0),
+    served("ours", "shipped", 1, 900.0),
+    served("FastAPI", "shipped", 1, 900.0, p50_ms=0.8),
+    served("ours", "shipped", 8, 100.0, images=16, images_per_second=1600.0),
+    served("ONNX Runtime alone", "shipped", 1, 125.0, images=16, images_per_second=2000.0, memory_mb=""),
+]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "line"),
+    [
+        (Verdict("speed", 12.34, "stock BentoML", 12), "PASS 12.3x stock BentoML (target 12x): speed"),
+        (Verdict("speed", 11.99, "stock BentoML", 12), "FAIL 12.0x stock BentoML (target 12x): speed"),
+        (Verdict("p99", 3.0, "our own p50", 3, at_most=True), "PASS 3.00x our own p50 (at most 3x): p99"),
+        (Verdict("p99", 3.01, "our own p50", 3, at_most=True), "FAIL 3.01x our own p50 (at most 3x): p99"),
+        (Verdict("start", 2.5, "to ready", 3, at_most=True, unit=" s"), "PASS 2.50 s to ready (at most 3 s): start"),
+        (Verdict("speed", None, "Ray Serve", 2), "SKIP not measured: Ray Serve (target 2x): speed"),
+    ],
+)
+def test_a_verdict_is_one_line_that_says_what_against_what_and_whether(verdict: Verdict, line: str) -> None:
+    assert verdict.line() == line
+
+
+def test_a_ratio_needs_both_sides() -> None:
+    assert ratio(6.0, 3.0) == 2.0
+    assert ratio(None, 3.0) is None
+    assert ratio(3.0, None) is None
+    assert ratio(3.0, 0.0) is None
+
+
+def test_the_targets_of_serving_are_judged_by_medians_against_the_right_systems(tmp_path: Path) -> None:
+    found = {v.line() for v in serving.verdicts(rows_of("serving", SERVED, tmp_path))}
+    single = "single images, 32 clients, requests/s"
+    assert found == {
+        f"PASS 12.5x stock BentoML with the float32 model (target 12x): {single}",
+        f"FAIL 5.00x the best peer with the float32 model, LitServe, batches (target 5.5x): {single}",
+        f"PASS 1.25x FastAPI with our model (target 1.15x): {single}",
+        "FAIL 1.25x FastAPI with our model (at most 1x): single images, 1 client, p50",
+        "PASS 2.50x our own p50 (at most 3x): single images, 1 client, p99",
+        "FAIL 0.80x ONNX Runtime alone with our model (target 0.85x): batches of 16, images/s",
+        "SKIP not measured: the float32 model (target 7x): ONNX Runtime alone, batch 32, our model",
+    }
+
+
+def test_training_is_judged_against_the_best_setting_of_the_other_loop(tmp_path: Path) -> None:
+    def row(system: str, precision: str, batch: int, rate: float) -> dict[str, Any]:
+        return {"system": system, "precision": precision, "batch": batch, "device": "cpu", "images_per_second": rate}
+
+    rates = [row(training.OURS, "bf16", 32, 100.0), row(training.OURS, "bf16", 128, 500.0)]
+    rates += [row(training.PEER, "fp32", 32, 20.0), row(training.PEER, "bf16", 128, 50.0)]
+    (verdict,) = training.verdicts(rows_of("training", rates, tmp_path))
+    assert verdict.value == 2.0
+    assert not verdict.passed
+
+
+def test_a_row_says_what_it_was_measured_with_and_when_and_its_file_too(tmp_path: Path) -> None:
+    (row, *_) = rows_of("serving", SERVED, tmp_path)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", row["date"])
+    assert row["cpu"]
+    assert "python 3" in row["versions"]
+    assert row["versions"].endswith("wrk 1")
+    (path,) = tmp_path.iterdir()
+    assert re.fullmatch(rf"serving-[a-z0-9-]+-{row['cpus']}-cpus-{row['date']}\.csv", path.name)
+    assert records.newest("serving", tmp_path) == path
+    assert records.newest("startup", tmp_path) is None
+    rows_of("serving", SERVED[:1], tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1  # measured again on the same hardware: in place of the old
+
+
+def test_the_page_is_made_from_the_files_and_says_what_is_not_measured(tmp_path: Path) -> None:
+    rows_of("serving", SERVED, tmp_path)
+    empty = "".join(f"<!-- {kind} -->\nold\n<!-- /{kind} -->\n" for kind in report.KINDS)
+    page = report.render(empty, tmp_path)
+    assert "old" not in page
+    assert "PASS 12.5x stock BentoML" in page
+    assert "| ours | 32 | 1 | 1,250 ± 600 |" in page
+    assert "Not measured yet: `python -m benchmarks.startup`." in page
+    assert report.render(page, tmp_path) == page
+
+
+def test_the_pictures_can_be_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    rows_of("serving", SERVED, tmp_path)
+    (picture,) = report.draw(tmp_path, tmp_path / "pictures")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_committed_page_is_what_the_generator_makes_of_the_committed_files() -> None:
+    page = report.PAGE.read_text(encoding="utf-8")
+    assert page == report.render(page), "run: python -m benchmarks.report"
+    for picture in re.findall(r"\]\((benchmarks/.*?)\)", page):
+        assert (report.PAGE.parent / picture).exists()
+
+
+def test_without_wrk_one_line_says_where_to_get_it(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(load.shutil, "which", lambda _: None)
+    with pytest.raises(UserError, match="apt-get install wrk"):
+        load.find()
+    assert serving.main(["--only", "ours"]) == 1
+    assert "wrk is not installed" in capsys.readouterr().err
+
+
+def test_the_service_answers_the_benchmark_rightly_and_a_wrong_model_is_found_out(tmp_path: Path) -> None:
+    right = write_model(tmp_path / "right.onnx")
+    wrong = write_model(tmp_path / "wrong.onnx", classes=tuple(reversed(Classifier(right).classes)))
+    with systems.OURS.serve(right) as server:
+        systems.check(systems.OURS, server, right)
+        with pytest.raises(RuntimeError, match="not the probabilities"):
+            systems.check(systems.OURS, server, wrong)
+
+
+def test_the_fresh_model_has_the_signature_of_ours(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    path = tmp_path / "fresh.onnx"
+    models.make_fresh(path)
+    assert Classifier(path, threads=1).image_shape == (32, 32, 3)
+    assert models.float32(path) == path
+
+
+def test_startup_counts_one_worker_against_stock_bentoml(tmp_path: Path) -> None:
+    def row(system: str, workers: int, seconds: float) -> dict[str, Any]:
+        return {"system": system, "model": "m", "workers": workers, "seconds_to_ready": seconds, "memory_mb": 1.0}
+
+    starts = [row("ours", 1, 2.0), row("ours", 2, 9.0), row("stock BentoML", 1, 4.0)]
+    assert [v.value for v in startup.verdicts(rows_of("startup", starts, tmp_path))] == [0.5, 2.0]
