@@ -20,7 +20,7 @@ class Classifier(ls.LitAPI):
         self.session = ort.InferenceSession(os.environ["MODEL"])
         self.labels = json.loads(self.session.get_modelmeta().custom_metadata_map["classes"])
 
-    def decode_request(self, request: dict) -> np.ndarray:
+    def decode_request(self, request) -> np.ndarray:  # without a type LitServe reads forms and JSON
         """The image of a form."""
         return np.asarray(Image.open(io.BytesIO(request["image"].file.read())).convert("RGB"))
 

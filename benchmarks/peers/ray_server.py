@@ -17,7 +17,10 @@ from ray import serve
 app = FastAPI()
 
 
-@serve.deployment(ray_actor_options={"runtime_env": {"env_vars": {"MODEL": os.environ["MODEL"]}}})
+@serve.deployment(
+    ray_actor_options={"runtime_env": {"env_vars": {"MODEL": os.environ["MODEL"]}}},
+    max_ongoing_requests=64,  # with its default of 5, 32 clients keep each other waiting
+)
 @serve.ingress(app)
 class Classifier:
     """One replica."""
