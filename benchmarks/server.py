@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,13 +80,20 @@ def running(
             yield server
         finally:
             if process.poll() is None:
+                started = psutil.Process(process.pid).children(recursive=True)
                 _stop(server)
+                kill_all(started)  # LitServe leaves its own behind
 
 
 def kill_tree(pid: int) -> None:
     """SIGKILL for a `bentoml serve` and its workers, which are in sessions of their own and would outlive it."""
     parent = psutil.Process(pid)
-    for process in (*parent.children(recursive=True), parent):
+    kill_all((*parent.children(recursive=True), parent))
+
+
+def kill_all(processes: Iterable[psutil.Process]) -> None:
+    """SIGKILL for those of them that are still there; psutil knows a process from another that has got its number."""
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
 
