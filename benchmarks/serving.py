@@ -33,6 +33,8 @@ BATCH_CLIENTS: Final = 8
 FLOAT32: Final = "float32"
 SHIPPED: Final = "shipped"
 _WARM_UP_SECONDS: Final = 1.0
+_ANSWERS: Final = 4  # that each client gets at least, unless that would take longer than
+_MOST_SECONDS: Final = 10.0
 _RUNTIME_BATCHES: Final = (1, BATCH, 32)
 
 
@@ -62,6 +64,7 @@ def measure(
 def measure_system(system: System, model: Path, seconds: float) -> list[dict[str, Any]]:
     """A row for each number of clients and images in a request."""
     rows = []
+    per_second = 0.0  # images, as measured last
     with system.serve(model) as server:
         systems.check(system, server, model)
         for clients, size in [*((clients, 1) for clients in CLIENTS), (BATCH_CLIENTS, BATCH)]:
@@ -69,8 +72,10 @@ def measure_system(system: System, model: Path, seconds: float) -> list[dict[str
                 continue
             sent = systems.requests(system, size)
             options = (server.url, systems.path_for(size), sent[0][0], [body for _, body in sent], clients)
-            load.measure(*options, _WARM_UP_SECONDS)
-            found = load.measure(*options, seconds)
+            warm = load.measure(*options, _WARM_UP_SECONDS)
+            per_second = warm.per_second * size or per_second
+            found = load.measure(*options, long_enough(seconds, clients * size, per_second))
+            per_second = found.per_second * size or per_second
             rows.append(
                 {
                     "system": system.name,
@@ -82,6 +87,13 @@ def measure_system(system: System, model: Path, seconds: float) -> list[dict[str
                 }
             )
     return rows
+
+
+def long_enough(seconds: float, images: int, per_second: float) -> float:
+    """Seconds in which every client gets a few answers, where so many images are asked for at once."""
+    if not per_second:
+        return _MOST_SECONDS
+    return min(max(seconds, _ANSWERS * images / per_second), max(seconds, _MOST_SECONDS))
 
 
 def measure_runtime(model: Path, seconds: float) -> list[dict[str, Any]]:
