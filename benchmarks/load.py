@@ -5,6 +5,7 @@ the next request, as wrk does.
 """
 
 import json
+import math
 import re
 import shutil
 import subprocess
@@ -88,7 +89,7 @@ def measure(url: str, path: str, kind: str, bodies: Sequence[bytes], clients: in
             Path(folder, str(number)).write_bytes(body)
         script = Path(folder, "script.lua")
         script.write_text(_SCRIPT % (json.dumps(folder), len(bodies), json.dumps(path), json.dumps(kind)))
-        command = [find(), "-t", "1", "-c", str(clients), "-d", f"{max(1, round(seconds))}s", "--timeout", "30s"]
+        command = [find(), "-t", "1", "-c", str(clients), "-d", f"{max(1, math.ceil(seconds))}s", "--timeout", "30s"]
         done = subprocess.run([*command, "-s", str(script), url], capture_output=True, text=True, check=False)
     line = re.search("RESULT (.*)", done.stdout)
     if line is None:
