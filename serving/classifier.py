@@ -53,8 +53,8 @@ class Classifier:
     `threads` is the number of intra-op threads; None takes one for each usable CPU. `gpu` says whether CUDA is asked
     for, and what happens when it cannot be used: `require` refuses, `prefer` computes on the CPU and is `degraded`.
     Raises `UserError` when the file is missing, damaged, or not exported by `alexnet export`, or the GPU is required
-    and missing. With `beside`, a small model is held twice, so that `runs` runs at once have a thread each: on two CPUs
-    two such runs do a quarter more than one run with two threads, which wait for each other after every operator.
+    and missing. With `beside`, a small model is held twice, so that `runs` runs at once have a thread each: two such
+    runs do more than one run with two threads, which wait for each other after every operator.
     """
 
     def __init__(

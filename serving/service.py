@@ -83,7 +83,7 @@ class AlexNetService:
             logs.LOGGER.warning("onnxruntime and onnxruntime-gpu are both installed: the GPU cannot be used")
         self.api = Api(CLASSIFIER, SETTINGS, Metrics(), CONCURRENCY, protocol.in_hand)  # warm before ready
         self.routes = self.api.routes()
-        gc.freeze()  # a full collection that looks at all of BentoML takes 50 to 100 ms, in the middle of a request
+        gc.freeze()  # a collection that looks at all of BentoML takes tens of milliseconds, in the middle of a request
 
     @bentoml.api(route=CLASSIFY)
     def classify(self, image: Picture, top_k: TopK = DEFAULT_TOP_K) -> dict[str, Any]:
