@@ -70,11 +70,7 @@ def _add_train(commands: Any) -> Parser:
 def _add_export(commands: Any) -> Parser:
     about = "write a checkpoint as one ONNX file, proven equal to it"
     export = _command(commands, "export", about, "alexnet export runs/first --output runs/first/model.onnx --rank 128")
-    export.add_argument(
-        "checkpoint", type=Path, metavar="RUN|CHECKPOINT", help="a run's folder (its best.pt) or a file"
-    )
-    _add_data(export)
-    export.add_argument("--output", type=Path, default=MODEL, metavar="FILE", help="default: %(default)s")
+    _add_checkpoint(export)
     export.add_argument("--rank", type=int, metavar="R", help="factorise the two large linear layers to this rank")
     return export
 
@@ -82,13 +78,9 @@ def _add_export(commands: Any) -> Parser:
 def _add_compress(commands: Any) -> Parser:
     about = "write a checkpoint as the small ONNX file that ships, and show what each step gains and costs"
     compress = _command(commands, "compress", about, "alexnet compress runs/first --output runs/first/small.onnx")
-    compress.add_argument(
-        "checkpoint", type=Path, metavar="RUN|CHECKPOINT", help="a run's folder (its best.pt) or a file"
-    )
-    _add_data(compress)
-    compress.add_argument("--output", type=Path, default=MODEL, metavar="FILE", help="default: %(default)s")
+    _add_checkpoint(compress)
     about = "of the two large linear layers; auto takes the lowest that is good enough (default: auto)"
-    compress.add_argument("--rank", type=_rank, metavar="auto|R", help=about)
+    compress.add_argument("--rank", type=rank, metavar="auto|R", help=about)
     about = "points of macro F1 that may be lost on the validation images (default: %(default)s)"
     compress.add_argument("--max-drop", type=float, default=0.2, metavar="POINTS", help=about)
     about = "int8, fp16 for CUDA, or fp32 (default: %(default)s)"
@@ -99,7 +91,8 @@ def _add_compress(commands: Any) -> Parser:
     return compress
 
 
-def _rank(given: str) -> int | None:
+def rank(given: str) -> int | None:
+    """What `--rank` of `compress` says; None for `auto`. argparse names this function in its complaint."""
     return None if given == "auto" else int(given)
 
 
@@ -177,6 +170,14 @@ def _complete_paths(parser: Parser) -> None:
         if action.type is Path or action.dest == "inputs":
             offered = shtab.DIRECTORY if action.metavar in ("DIR", "RUN") else shtab.FILE
             action.complete = offered  # type: ignore[attr-defined]
+
+
+def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
+    """What becomes a model file, and where that goes."""
+    about = "a run's folder (its best.pt) or a file"
+    parser.add_argument("checkpoint", type=Path, metavar="RUN|CHECKPOINT", help=about)
+    _add_data(parser)
+    parser.add_argument("--output", type=Path, default=MODEL, metavar="FILE", help="default: %(default)s")
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:

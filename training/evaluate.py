@@ -229,7 +229,7 @@ def _print_trust(trusted: dict[str, Any]) -> None:
     before = f" (before temperature {found['temperature']:.3f}: {show(found['before'])})" if "before" in found else ""
     console.print(show(found) + before, highlight=False)
     if trusted["unknown"]:
-        share = trusted["unknown"]["share_of_test_images"]
+        share = trusted["unknown"]["share_of_these_images"]
         console.print(f"called unknown: {share:.4f} of these images", highlight=False)
     for name, row in trusted["unknown"].get("against", {}).items():
         console.print(

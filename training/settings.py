@@ -17,6 +17,8 @@ Precision = Literal["auto", "fp32", "bf16"]
 Network = Literal["alexnet", "teacher"]
 Schedule = Literal["constant", "cosine"]
 
+_SMALLEST_ALEXNET: Final = 63  # below, nothing is left for the last pooling
+
 
 def _field(default: Any, about: str, *, minimum: float | None = None, below: float | None = None) -> Any:
     return dataclasses.field(default=default, metadata={"help": about, "minimum": minimum, "below": below})
@@ -54,7 +56,7 @@ class Settings:
     teacher: str = _field("none", "none, or the checkpoint of a network whose answers are learnt too")
     teacher_share: float = _field(0.9, "share of the teacher's answers in the loss", minimum=0, below=1.0001)
     teacher_temperature: float = _field(2.0, "temperature of both softmaxes there", minimum=0.01, below=math.inf)
-    input_size: int = _field(224, "pixels a side that the network sees, at least 63", minimum=63)
+    input_size: int = _field(224, "pixels a side that the network sees; AlexNet takes 63 or more", minimum=32)
     validation_images: int = _field(10_000, "training images held out to choose the best epoch", minimum=1)
     init: str = _field("imagenet", "first weights: imagenet (torchvision's), none, or a .safetensors file")
     seed: int = _field(0, "drives the split, the fresh layers, the order and the dropout", minimum=0, below=2**32)
@@ -72,6 +74,8 @@ class Settings:
             choices = typing.get_args(item.type)
             if choices and value not in choices:
                 raise UserError(f"{flag} is {value}; give {' or '.join(choices)}")
+        if self.network == "alexnet" and self.input_size < _SMALLEST_ALEXNET:
+            raise UserError(f"--input-size is {self.input_size}; give {_SMALLEST_ALEXNET} or more")
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
@@ -115,7 +119,7 @@ RECIPES: Final[dict[str, dict[str, Any]]] = {
         "flip": True,
         "crop": 3,
         "cutout": 8,
-        "input_size": 63,
+        "input_size": 32,
         "init": "none",
         "validation_images": 5_000,
     },

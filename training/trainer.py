@@ -309,7 +309,7 @@ def _counters(device: torch.device) -> tuple[Tensor, Tensor]:
 
 def _network(settings: Settings, classes: int) -> AlexNet | Teacher:
     if settings.network == "teacher":
-        return Teacher(classes, data.SIDE)
+        return Teacher(classes, settings.input_size)
     return AlexNet(classes, settings.input_size, settings.dropout)
 
 
@@ -326,7 +326,7 @@ def _load_teacher(settings: Settings, device: torch.device) -> Teacher | None:
             f"--teacher {settings.teacher}: it was trained on images that this run validates on; train one with "
             f"--seed {settings.seed} --validation-images {settings.validation_images}"
         )
-    teacher = Teacher(len(saved["classes"]), data.SIDE)
+    teacher = Teacher(len(saved["classes"]), theirs.input_size)
     teacher.load_state_dict(saved["model"])
     return teacher.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 

@@ -49,13 +49,14 @@ def curves(answers: Answers, labels: npt.NDArray[np.int64], temperature: float |
 def examine_unknowns(ask: Ask, known: Answers, path: Path | None) -> dict[str, Any]:
     """What the score makes of the images at `path`, of noise and of flat images, against the test images' own.
 
-    Without a `path`, the share of test images that are called unknown. Raises `UserError` where the file has no score.
+    Without a `path`, the share of the measured images that are called unknown. Raises `UserError` where the file has no
+    score.
     """
     if known.unknown_score is None or known.unknown is None:
         if path is None:
             return {}
         raise UserError("--unknowns: the model gives no score for unknown things; make one with `alexnet compress RUN`")
-    found: dict[str, Any] = {"share_of_test_images": float(known.unknown.mean())}
+    found: dict[str, Any] = {"share_of_these_images": float(known.unknown.mean())}
     if path is None:
         return found
     read = unknowns.read(path)

@@ -58,7 +58,7 @@ class Score:
         return (
             self.slope_confidence * confidence(logits, self.heat)
             + self.slope_distance * self.distance(codes)
-            + (self.offset)
+            + self.offset
         )
 
 

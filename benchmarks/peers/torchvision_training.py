@@ -7,47 +7,27 @@ Prints JSON: images a second of the second of two epochs, and the device.
 """
 
 import json
-import os
 import sys
 import time
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
-from torchvision import models, transforms
-
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-class Images(Dataset):
-    """As `torchvision.datasets.CIFAR10`: an array in memory, a PIL image for each item."""
-
-    def __init__(self, pixels: np.ndarray, labels: np.ndarray) -> None:
-        self.pixels, self.labels = pixels, labels
-        self.transform = transforms.Compose(
-            [transforms.Resize((224, 224)), transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
-        )
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, place: int) -> tuple[torch.Tensor, int]:
-        return self.transform(Image.fromarray(self.pixels[place])), int(self.labels[place])
+from torch.utils.data import DataLoader
+from torchvision import models
+from torchvision_images import Images, workers
 
 
 def main() -> None:
     """Two epochs, of which the first warms up."""
     precision, batch = sys.argv[3], int(sys.argv[4])
-    workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images = Images(np.load(sys.argv[1]), np.load(sys.argv[2]))
     loader = DataLoader(
         images,
         batch_size=batch,
         shuffle=True,
-        num_workers=workers,
+        num_workers=workers(),
         pin_memory=device.type == "cuda",
         persistent_workers=True,
     )

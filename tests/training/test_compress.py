@@ -140,7 +140,7 @@ def test_evaluation_tells_calibration_and_unknown_things(
     before = calibration.negative_log_likelihood(uncalibrated, fixture_images.labels)
     assert found["calibration"]["before"]["negative_log_likelihood"] == pytest.approx(before, abs=1e-5)
     assert answers.unknown is not None
-    assert found["unknown"]["share_of_test_images"] == answers.unknown.mean()
+    assert found["unknown"]["share_of_these_images"] == answers.unknown.mean()
     assert list(found["unknown"]["against"]) == ["odd.npy", "noise", "flat"]
     assert found["unknown"]["against"]["odd.npy"]["images"] == 50
     assert (tmp_path / "out" / "reliability.png").stat().st_size > 5000

@@ -26,6 +26,7 @@ TEACHER = Settings(
     flip=True,
     crop=2,
     cutout=4,
+    input_size=32,
     validation_images=VALIDATION_IMAGES,
     device="cpu",
     precision="fp32",
