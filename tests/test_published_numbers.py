@@ -39,7 +39,7 @@ def test_the_numbers_are_of_the_model_beside_them(published: dict[str, Any]) -> 
 def test_the_model_is_small_enough_for_git() -> None:
     if not MODEL.exists():
         pytest.skip(f"{MODEL} is not there")
-    assert MODEL.stat().st_size <= 25_000_000
+    assert MODEL.stat().st_size <= 6_000_000
 
 
 def test_the_numbers_follow_from_the_confusion_matrix(published: dict[str, Any]) -> None:

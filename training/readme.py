@@ -63,7 +63,21 @@ def _numbers() -> str:
         f"| {metrics['accuracy']:.4f} ({low:.4f} to {high:.4f}) | {metrics['macro_f1']:.4f} | "
         f"{metrics['weighted_f1']:.4f} | {metrics['model']['bytes'] / 1e6:.1f} MB |\n\n"
         f"The model is that of epoch {epoch} of a run of {epochs}, its two large linear layers {layers}. "
-        f"Accuracy of each class:\n\n| {names} |\n|{'---|' * len(classes)}\n| {values} |\n"
+        f"{_compression(facts, metrics)}Accuracy of each class:\n\n"
+        f"| {names} |\n|{'---|' * len(classes)}\n| {values} |\n"
+    )
+
+
+def _compression(facts: dict[str, str], metrics: dict[str, Any]) -> str:
+    """What `alexnet compress` did to the model, when it did."""
+    if "compression" not in facts:
+        return ""
+    tuned, calibration = json.loads(facts["compression"])["fine_tune_steps"], metrics["calibration"]
+    now, before = (100 * found["expected_calibration_error"] for found in (calibration, calibration["before"]))
+    return (
+        f"`alexnet compress --rank {facts['rank']} --fine-tune-steps {tuned}` made it of the run "
+        f"({facts['precision']}) and calibrated it: the expected calibration error is {now:.1f} %, and was "
+        f"{before:.1f} %. "
     )
 
 
