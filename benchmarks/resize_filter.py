@@ -96,16 +96,15 @@ def predict(model: Classifier, pixels: Pixels) -> npt.NDArray[np.float32]:
 
 
 def ranking(rows: Sequence[Sequence[object]]) -> list[tuple[float, float, str, str]]:
-    """Share of images that keep their class, mean shift, filter and gap: best first."""
+    """Mean shift, share of images that keep their class, filter and gap: the least shift first."""
     totals: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for row in rows:
         same, images_, shift = float(str(row[7])), float(str(row[6])), float(str(row[9]))
         totals.setdefault((str(row[1]), str(row[2])), []).append((same / images_, shift))
-    order = [
-        (float(np.mean([kept for kept, _ in values])), float(np.mean([shift for _, shift in values])), *key)
+    return sorted(
+        (float(np.mean([shift for _, shift in values])), float(np.mean([kept for kept, _ in values])), *key)
         for key, values in totals.items()
-    ]
-    return sorted(order, key=lambda entry: (-entry[0], entry[1]))
+    )
 
 
 def main() -> None:
@@ -121,7 +120,7 @@ def main() -> None:
     rows = measure(Classifier(options.model), chosen)
     RESULT.parent.mkdir(parents=True, exist_ok=True)
     files.write_csv(RESULT, HEADER, rows)
-    for kept, shift, filter_, gap in ranking(rows):
+    for shift, kept, filter_, gap in ranking(rows):
         print(f"{filter_:8} gap {gap:4} keeps {100 * kept:.2f} % of the classes, mean shift {shift:.4f}")
 
 

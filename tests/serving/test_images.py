@@ -461,12 +461,13 @@ def test_a_rectangle_is_squeezed_as_a_whole() -> None:
     assert pixels[16, -1, 0] > 200
 
 
-def test_the_filter_is_the_one_that_keeps_most_classes_of_photos_that_were_scaled_up() -> None:
+def test_no_filter_moves_the_answers_for_photos_that_were_scaled_up_less() -> None:
     with resize_filter.RESULT.open(newline="") as file:
         _, *rows = csv.reader(file)
-    kept, _, name, _ = resize_filter.ranking(rows)[0]
-    assert name == images.FILTER.name
-    assert kept > 0.9
+    order = resize_filter.ranking(rows)
+    assert order[0][2] == images.FILTER.name
+    most = max(kept for _, kept, _, _ in order)
+    assert max(kept for _, kept, name, _ in order if name == images.FILTER.name) > most - 0.01
 
 
 def test_the_filters_are_measured_on_what_the_service_makes_of_the_files() -> None:
