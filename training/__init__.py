@@ -17,7 +17,9 @@
       |    head.py        temperature, score for unknowns    (unknown_score.py, unknowns.py, calibration.py)
       v
     evaluate.py           test split -> metrics.json         (through serving's classifier, without torch)
-      v                   each image -> predictions.csv      (trust.py: calibration and unknown things)
+      |                   each image -> predictions.csv      (trust.py: calibration and unknown things)
+      |    card.py        model and metrics -> its README   (the words: card_page.py)
+      v
     runs.py               files of both runs -> values
       v
     reproduction.py       ours against the published run     (f1.py: the F1 scores that people compute)

@@ -105,6 +105,12 @@ def _evaluate(options: argparse.Namespace) -> None:
     )
 
 
+def _card(options: argparse.Namespace) -> None:
+    from training import card
+
+    print(card.card(options.folder, options.data))
+
+
 def _predict(options: argparse.Namespace) -> int:
     from training import batch
 
@@ -138,6 +144,7 @@ _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int | None]]] = {
     "export": _export,
     "compress": _compress,
     "evaluate": _evaluate,
+    "card": _card,
     "predict": _predict,
     "report": _report,
     "doctor": _doctor,

@@ -50,7 +50,16 @@ def parser() -> Parser:
     shtab.add_argument_to(whole, "--print-completion", help=about)
     whole._option_string_actions["--print-completion"].choices = _SHELLS
     commands = whole.add_subparsers(title="commands", required=True, dest="command", metavar="COMMAND")
-    for add in (_add_train, _add_export, _add_compress, _add_evaluate, _add_predict, _add_report, _add_doctor):
+    for add in (
+        _add_train,
+        _add_export,
+        _add_compress,
+        _add_evaluate,
+        _add_card,
+        _add_predict,
+        _add_report,
+        _add_doctor,
+    ):
         _complete_paths(add(commands))
     return whole
 
@@ -109,6 +118,15 @@ def _add_evaluate(commands: Any) -> Parser:
     about = "images of none of the classes, a folder of pictures or a .npy file: how well they are told apart"
     evaluate.add_argument("--unknowns", type=Path, metavar="PATH", help=about)
     return evaluate
+
+
+def _add_card(commands: Any) -> Parser:
+    about = "write the page of a model for people, from its file and its metrics.json"
+    card = _command(commands, "card", about, "alexnet card models/alexnet")
+    about = "folder with model.onnx and metrics.json, and for the page (default: %(default)s)"
+    card.add_argument("folder", type=Path, nargs="?", default=MODEL.parent, metavar="DIR", help=about)
+    _add_data(card)
+    return card
 
 
 def _add_predict(commands: Any) -> Parser:

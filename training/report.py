@@ -1,7 +1,7 @@
 """Numbers to pictures and pages. The only module that imports matplotlib.
 
-In: a confusion matrix, or the files of our run and of the published one. Out: PNG files and `reproduction.md`. The same
-numbers give the same bytes.
+In: a confusion matrix, images that were confused, or the files of our run and of the published one. Out: PNG files and
+`reproduction.md`. The same numbers give the same bytes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from training import files, reproduction, reproduction_page, riddles, runs
 from training.calibration import Reliability
+from training.card import Sample
 from training.reproduction import Comparison
 
 PAGE: Final = "reproduction.md"
@@ -120,6 +121,22 @@ def plot_reliability(path: Path, curves: Mapping[str, Reliability]) -> None:
     axes.set(xlabel="probability of the best class", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left")
+    _save(figure, path)
+
+
+def plot_samples(path: Path, rows: Sequence[Sequence[Sample]]) -> None:
+    """Draw rows of images, each with what it is, what it was taken for, and its number, as the PNG `path`."""
+    columns = max((len(row) for row in rows), default=1)
+    figure = Figure(figsize=(1.25 * columns, 1.6 * max(len(rows), 1)), layout="constrained")
+    grid = figure.subplots(max(len(rows), 1), columns, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for places, row in zip(grid, rows, strict=False):
+        for axes, sample in zip(places, row, strict=False):
+            axes.imshow(sample.pixels, interpolation="nearest")
+            axes.set_title(
+                f"{sample.label}\nfor {sample.predicted}\n{sample.probability:.2f}  #{sample.number}", fontsize=7
+            )
     _save(figure, path)
 
 

@@ -254,7 +254,7 @@ def _train_epoch(
         pixels, labels = augment(images.pixels[indices])[mine], images.labels[indices[mine]]
         with autocast:  # left before the next step: it caches the weights' bf16 copies until then
             logits = engine(pixels)
-            taught = _ask(run.teacher, pixels)
+            taught = _ask(run.teacher, pixels, settings.flip)
         loss = optimise.loss(logits, labels, taught, settings) * weight
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -271,8 +271,12 @@ def _train_epoch(
 
 
 @torch.no_grad()
-def _ask(teacher: Teacher | None, pixels: Tensor) -> Tensor | None:
-    return None if teacher is None else teacher(pixels)
+def _ask(teacher: Teacher | None, pixels: Tensor, flip: bool) -> Tensor | None:
+    """The teacher's logits; where images are mirrored at random, the mean for both views, which is right more often."""
+    if teacher is None:
+        return None
+    answer: Tensor = teacher(pixels)
+    return (answer + teacher(pixels.flip(2))) / 2 if flip else answer
 
 
 @torch.inference_mode()
