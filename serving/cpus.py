@@ -4,6 +4,7 @@ import math
 import os
 from pathlib import Path
 
+CPUS_PER_WORKER = 4
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
 
@@ -13,6 +14,17 @@ def usable_cpus() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def divide(workers: int, gpu: bool) -> tuple[int, int]:
+    """How many processes, where `workers` is 0, and how many threads of the model in each.
+
+    Python reads and answers the requests of a process on one CPU, while its model keeps about three more busy; and a
+    process has all its CPUs for a single image.
+    """
+    usable = usable_cpus()
+    chosen = workers or (1 if gpu else max(1, usable // CPUS_PER_WORKER))
+    return chosen, max(1, usable // chosen)
 
 
 def _quota() -> float | None:

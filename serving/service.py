@@ -26,9 +26,8 @@ from bentoml.validators import ContentType
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from serving import exchange, gate, logs, protocol, settings
+from serving import cpus, exchange, gate, logs, protocol, settings
 from serving.classifier import Classifier, installed_runtimes
-from serving.cpus import usable_cpus
 from serving.errors import RequestError, UserError
 from serving.gate import Routes
 from serving.inputs import DEFAULT_TOP_K, MAX_TOP_K, Job
@@ -53,25 +52,25 @@ Picture = Annotated[Path, ContentType("image/*")]
 TopK = Annotated[int, Ge(1), Le(MAX_TOP_K)]
 
 
-def _load() -> tuple[settings.Settings, Classifier]:
+def _load() -> tuple[settings.Settings, int, Classifier]:
     try:
         found = settings.load()
-        threads = found.threads or max(1, usable_cpus() // found.workers)
-        return found, Classifier(found.model, threads=threads, gpu=found.gpu, beside=True)
+        workers, threads = cpus.divide(found.workers, found.gpu != "never")
+        return found, workers, Classifier(found.model, threads=found.threads or threads, gpu=found.gpu, beside=True)
     except UserError as error:
         raise BentoMLException(str(error)) from None
 
 
-SETTINGS, CLASSIFIER = _load()
+SETTINGS, WORKERS, CLASSIFIER = _load()
 logs.configure(SETTINGS.log_format)
 # The longest that a request can take.
 _LONGEST_SECONDS: Final = SETTINGS.upload_time_limit + SETTINGS.time_limit + 10.0
-CONCURRENCY: Final = SETTINGS.concurrency or usable_cpus()
+CONCURRENCY: Final = SETTINGS.concurrency or cpus.usable_cpus()
 
 
 @bentoml.service(
     name="alexnet-cifar10",
-    workers=SETTINGS.workers,
+    workers=WORKERS,
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
 )

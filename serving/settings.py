@@ -28,7 +28,9 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
 
     model: Path = Field(MODEL, description="the ONNX file to serve")
-    workers: int = Field(1, ge=1, le=1024, description="server processes")
+    workers: int = Field(
+        0, ge=0, le=1024, description="server processes; 0 takes one for every four usable CPUs, and one with a GPU"
+    )
     threads: int = Field(0, ge=0, le=1024, description="threads of ONNX Runtime in a worker; 0 divides the usable CPUs")
     gpu: Literal["never", "prefer", "require"] = Field(
         "never", description="`require` refuses to start without a usable GPU, `prefer` says so and goes on on the CPU"

@@ -52,3 +52,24 @@ def test_a_system_without_affinity_counts_its_cpus(machine: Path, monkeypatch: p
     monkeypatch.delattr(cpus.os, "sched_getaffinity")
     monkeypatch.setattr(cpus.os, "cpu_count", lambda: None)
     assert cpus.usable_cpus() == 1
+
+
+@pytest.mark.parametrize(
+    ("usable", "workers", "gpu", "expected"),
+    [
+        (1, 0, False, (1, 1)),
+        (2, 0, False, (1, 2)),
+        (7, 0, False, (1, 7)),
+        (8, 0, False, (2, 4)),
+        (64, 0, False, (16, 4)),
+        (64, 0, True, (1, 64)),
+        (8, 1, False, (1, 8)),
+        (8, 3, False, (3, 2)),
+        (1, 4, False, (4, 1)),
+    ],
+)
+def test_processes_and_threads_choose_themselves(
+    usable: int, workers: int, gpu: bool, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpus, "usable_cpus", lambda: usable)
+    assert cpus.divide(workers, gpu) == expected

@@ -66,7 +66,7 @@ def test_a_body_that_could_never_be_held_is_refused_as_a_setting(monkeypatch: py
 
 
 def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALEXNET_WORKERS", "0")
+    monkeypatch.setenv("ALEXNET_WORKERS", "-1")
     monkeypatch.setenv("ALEXNET_QUEUE", "x")
     with pytest.raises(UserError, match=r"ALEXNET_WORKERS: .*; ALEXNET_QUEUE: "):
         settings.load()
