@@ -7,7 +7,7 @@ from serving.errors import UserError
 from serving.settings import Settings
 
 WRONG = {
-    "workers": ("0", "-1", "two", "1.5", "", "100000"),
+    "workers": ("-1", "two", "1.5", "", "100000"),
     "threads": ("-1", "many"),
     "gpu": ("yes", "REQUIRE", ""),
     "max_body_bytes": ("0", "10MB", "-5"),
