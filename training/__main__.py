@@ -52,7 +52,7 @@ def _train(options: argparse.Namespace) -> None:
         fixed = sorted(given.keys() - {"epochs"})
         if fixed or options.output or options.recipe:
             name = fixed[0].replace("_", "-") if fixed else "output" if options.output else "recipe"
-            raise UserError(f"--{name} cannot change when a run is resumed; only --epochs, --data and what tracks it can")
+            raise UserError(f"--{name} cannot change when a run is resumed; only --epochs, --data and tracking can")
         folder = options.resume
     else:
         folder = options.output or RUNS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")

@@ -181,7 +181,8 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     _add_data(parser)
     parser.add_argument("--output", type=Path, default=MODEL, metavar="FILE", help="default: %(default)s")
     _add_mlflow(parser, "put the file into the run's MLflow run there, with its signature")
-    parser.add_argument("--register", metavar="NAME", help="make it the next version of this model of MLflow's registry")
+    about = "make it the next version of this model in MLflow's registry"
+    parser.add_argument("--register", metavar="NAME", help=about)
 
 
 def _add_mlflow(parser: argparse.ArgumentParser, about: str) -> None:

@@ -147,15 +147,16 @@ class MlflowRuns:
 
     def _signature(self, model: Any) -> Any:
         """Names, types and shapes of what the file takes and gives, -1 for the number of images."""
-        types, numpy = self._mlflow.types, importlib.import_module("numpy")
-        to_dtype = importlib.import_module("onnx.helper").tensor_dtype_to_np_dtype
+        from onnx.helper import tensor_dtype_to_np_dtype
+
+        types = self._mlflow.types
 
         def schema(tensors: Any) -> Any:
             specs = []
             for tensor in tensors:
                 kind, shape = tensor.type.tensor_type.elem_type, tensor.type.tensor_type.shape.dim
                 sides = tuple(side.dim_value or -1 for side in shape)
-                specs.append(types.TensorSpec(numpy.dtype(to_dtype(kind)), sides, tensor.name))
+                specs.append(types.TensorSpec(tensor_dtype_to_np_dtype(kind), sides, tensor.name))
             return types.Schema(specs)
 
         return self._mlflow.models.ModelSignature(schema(model.graph.input), schema(model.graph.output))

@@ -129,9 +129,7 @@ def _start(
     return _fit(run, *images, device)
 
 
-def resume(
-    folder: Path, data_root: Path, epochs: int | None = None, watch: Callable[[Path], None] = _nobody
-) -> Path:
+def resume(folder: Path, data_root: Path, epochs: int | None = None, watch: Callable[[Path], None] = _nobody) -> Path:
     """Continue the run in `folder` after its last whole epoch, to `epochs` when given; returns the folder.
 
     The first process calls `watch` with the folder before the first new epoch and after each.

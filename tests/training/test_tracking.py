@@ -225,9 +225,14 @@ def test_a_run_that_another_store_knows_is_sent_whole(run: Path, empty_store: by
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (UserError, "FAILED")])
 def test_how_a_run_ended_is_told_and_that_it_runs_again(run: Path, error: type[BaseException], status: str) -> None:
     assert client()
-    with pytest.raises(error), tracking.following(tensorboard=False, mlflow=store()) as watch:
-        watch(run)
-        raise error
+
+    def stop() -> None:
+        with tracking.following(tensorboard=False, mlflow=store()) as watch:
+            watch(run)
+            raise error
+
+    with pytest.raises(error):
+        stop()
     assert mlflow_run(run).info.status == status
     assert [item.path for item in client().list_artifacts(mlflow_run(run).info.run_id)] == list(mlflow_runs.ARTEFACTS)
     with tracking.following(tensorboard=False, mlflow=store()) as watch:
@@ -299,7 +304,9 @@ def test_a_wrong_address_is_one_line_before_anything_begins(
         assert main([*command, "--mlflow", uri]) == 1
         errors = capsys.readouterr().err
         assert errors.startswith(f"alexnet: {complaint}"), errors
-        assert errors.endswith("; give the address of a server, http://HOST:PORT, or of a database, sqlite:///mlflow.db\n")
+        assert errors.endswith(
+            "; give the address of a server, http://HOST:PORT, or of a database, sqlite:///mlflow.db\n"
+        )
         assert errors.count("\n") == 1
         assert "secret" not in errors
     assert sorted(path.name for path in Path().iterdir()) == ["mlflow.db", "run"]
@@ -309,11 +316,17 @@ def test_a_wrong_address_is_one_line_before_anything_begins(
     ("package", "flags", "complaint"),
     [
         ("mlflow", ["--mlflow", PAGE_STORE], "--mlflow needs mlflow: pip install 'alexnet-cifar10[mlflow]'"),
-        ("tensorboard", ["--tensorboard"], "--tensorboard needs tensorboard: pip install 'alexnet-cifar10[tensorboard]'"),
+        (
+            "tensorboard",
+            ["--tensorboard"],
+            "--tensorboard needs tensorboard: pip install 'alexnet-cifar10[tensorboard]'",
+        ),
     ],
 )
 def test_a_missing_package_is_one_line(run: Path, package: str, flags: list[str], complaint: str) -> None:
-    code = f"import sys; sys.modules[{package!r}] = None; from training.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    code = (
+        f"import sys; sys.modules[{package!r}] = None; from training.__main__ import main; sys.exit(main(sys.argv[1:]))"
+    )
     command = [sys.executable, "-c", code, "train", "--output", str(run / "new"), *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, f"alexnet: {complaint}\n")
@@ -346,7 +359,7 @@ def test_only_the_first_process_of_torchrun_tracks(run: Path, monkeypatch: pytes
 class _Proxy(BaseHTTPRequestHandler):
     """Counts who wants to go out, and lets nobody."""
 
-    def do_CONNECT(self) -> None:  # noqa: N802
+    def do_CONNECT(self) -> None:
         self.server.wanted.append(self.path)  # type: ignore[attr-defined]
         self.send_error(503)
 
