@@ -8,6 +8,7 @@
       |    augment.py     pixels to changed pixels
       |    optimise.py    loss, rate, moving average
       |    processes.py   one process, or those that torchrun starts
+      |    tracking.py    config.json and metrics.csv        -> events.py (TensorBoard), mlflow_runs.py (MLflow)
       v
     export.py             softmax, metadata, proven parity   -> model.onnx
       v

@@ -41,7 +41,7 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def _train(options: argparse.Namespace) -> None:
-    from training import trainer
+    from training import tracking, trainer
 
     given = {
         item.name: value
@@ -52,16 +52,17 @@ def _train(options: argparse.Namespace) -> None:
         fixed = sorted(given.keys() - {"epochs"})
         if fixed or options.output or options.recipe:
             name = fixed[0].replace("_", "-") if fixed else "output" if options.output else "recipe"
-            raise UserError(f"--{name} cannot change when a run is resumed; only --epochs and --data can")
+            raise UserError(f"--{name} cannot change when a run is resumed; only --epochs, --data and tracking can")
         folder = options.resume
     else:
         folder = options.output or RUNS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     try:
-        if options.resume:
-            folder = trainer.resume(folder, options.data, given.get("epochs"))
-        else:
-            settings = Settings(**{**RECIPES[options.recipe or "published"], **given})
-            folder = trainer.start(settings, options.data, folder)
+        with tracking.following(tensorboard=options.tensorboard, mlflow=options.mlflow) as watch:
+            if options.resume:
+                folder = trainer.resume(folder, options.data, given.get("epochs"), watch)
+            else:
+                settings = Settings(**{**RECIPES[options.recipe or "published"], **given})
+                folder = trainer.start(settings, options.data, folder, watch)
     except KeyboardInterrupt:
         if (folder / "last.pt").exists():
             print(f"\nstopped after the last whole epoch; continue with: alexnet train --resume {folder}")
@@ -71,15 +72,17 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _export(options: argparse.Namespace) -> None:
-    from training import export
+    from training import export, tracking
 
-    export.export(options.checkpoint, options.data, options.output, rank=options.rank)
+    log = tracking.model_log(options.checkpoint, options.mlflow, options.register)
+    log(export.export(options.checkpoint, options.data, options.output, rank=options.rank))
 
 
 def _compress(options: argparse.Namespace) -> None:
-    from training import compress
+    from training import compress, tracking
 
-    compress.compress(
+    log = tracking.model_log(options.checkpoint, options.mlflow, options.register)
+    path = compress.compress(
         options.checkpoint,
         options.data,
         options.output,
@@ -89,6 +92,7 @@ def _compress(options: argparse.Namespace) -> None:
         fine_tune_steps=options.fine_tune_steps,
         threads=options.threads,
     )
+    log(path)
 
 
 def _evaluate(options: argparse.Namespace) -> None:

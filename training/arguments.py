@@ -70,6 +70,8 @@ def _add_train(commands: Any) -> Parser:
     _add_data(train)
     train.add_argument("--output", type=Path, metavar="DIR", help="folder of the new run (default: runs/<time>)")
     train.add_argument("--resume", type=Path, metavar="RUN", help="continue the run in this folder")
+    train.add_argument("--tensorboard", action="store_true", help="write TensorBoard's events into the run's folder")
+    _add_mlflow(train, "track the run there: a server's address or sqlite:///mlflow.db")
     about = "settings under a name; a flag that is given too wins (default: published)"
     train.add_argument("--recipe", choices=tuple(RECIPES), help=about)
     _add_settings(train)
@@ -196,6 +198,13 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="RUN|CHECKPOINT", help=about)
     _add_data(parser)
     parser.add_argument("--output", type=Path, default=MODEL, metavar="FILE", help="default: %(default)s")
+    _add_mlflow(parser, "put the file into the run's MLflow run there, with its signature")
+    about = "make it the next version of this model in MLflow's registry"
+    parser.add_argument("--register", metavar="NAME", help=about)
+
+
+def _add_mlflow(parser: argparse.ArgumentParser, about: str) -> None:
+    parser.add_argument("--mlflow", metavar="URI", help=about)
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:

@@ -135,7 +135,8 @@ def _read_measurement(folder: Path, split: Split) -> Measurement:
 def _read_curves(path: Path, remedy: str, *, timed: bool) -> Curves:
     header, rows = _read_csv(path, remedy)
     try:
-        columns = {name: np.array([float(row[i]) for row in rows]) for i, name in enumerate(header)}
+        wanted = ("epoch", *_CURVES, "seconds")
+        columns = {name: np.array([float(row[i]) for row in rows]) for i, name in enumerate(header) if name in wanted}
         if not rows or columns["epoch"].tolist() != list(range(1, len(rows) + 1)):
             raise ValueError
         seconds = columns["seconds"] if timed else np.empty(0)

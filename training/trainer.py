@@ -36,6 +36,10 @@ from training.teacher import Teacher
 _WHITENING_IMAGES: Final = 2_000
 
 
+def _nobody(_: Path) -> None:
+    """Who watches a run by default."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One epoch: losses are means in nats per image, accuracies from 0 to 1.
@@ -43,7 +47,8 @@ class Row:
     The training figures are means over the epoch while the weights move and dropout is on, of the loss that is
     minimised (with smoothed labels and a teacher where the settings ask for them) and of the images as changed; the
     validation figures are the plain cross-entropy and accuracy of the epoch's last weights, or of their moving
-    average, over the validation images alone.
+    average, over the validation images alone. The learning rate is that of the last step, unknown (None) of epochs that
+    an earlier version trained.
     """
 
     epoch: int
@@ -52,6 +57,7 @@ class Row:
     validation_loss: float
     validation_accuracy: float
     seconds: float
+    learning_rate: float | None = None
 
 
 @dataclass
@@ -64,6 +70,7 @@ class _Run:
     group: Processes
     average: AlexNet | Teacher | None = None
     teacher: Teacher | None = None
+    watch: Callable[[Path], None] = _nobody
 
     @property
     def answering(self) -> AlexNet | Teacher:
@@ -81,18 +88,26 @@ class _Tensors:
     labels: Tensor  # int64 [N]
 
 
-def start(settings: Settings, data_root: Path, folder: Path) -> Path:
+def start(settings: Settings, data_root: Path, folder: Path, watch: Callable[[Path], None] = _nobody) -> Path:
     """Train from the first weights into the new `folder`; returns it.
 
+    The first process calls `watch` with the folder when its files are there and after every epoch.
     Raises `UserError` when the folder is taken, the device is not there, weights or data cannot be read, or one of
     several processes is lost.
     """
     device = _device(settings)
     with processes.joined("nccl" if device.type == "cuda" else "gloo") as group:
-        return _start(settings, data_root, group.agree(folder), device, group)
+        return _start(settings, data_root, group.agree(folder), device, group, watch)
 
 
-def _start(settings: Settings, data_root: Path, folder: Path, device: torch.device, group: Processes) -> Path:
+def _start(
+    settings: Settings,
+    data_root: Path,
+    folder: Path,
+    device: torch.device,
+    group: Processes,
+    watch: Callable[[Path], None],
+) -> Path:
     _check_free(folder)
     _keep_freed_memory()
     torch.manual_seed(settings.seed)
@@ -105,7 +120,7 @@ def _start(settings: Settings, data_root: Path, folder: Path, device: torch.devi
         model.whiten(torch.from_numpy(images[0].pixels[:_WHITENING_IMAGES]))
     model.to(device).to(memory_format=torch.channels_last)
     average = copy.deepcopy(model) if settings.average_decay else None
-    run = _Run(folder, settings, model, optimise.optimizer(model, settings), [], group, average, teacher)
+    run = _Run(folder, settings, model, optimise.optimizer(model, settings), [], group, average, teacher, watch)
     group.agree(None)  # nothing is written before all have looked
     if group.first:
         folder.mkdir(parents=True, exist_ok=True)
@@ -114,9 +129,10 @@ def _start(settings: Settings, data_root: Path, folder: Path, device: torch.devi
     return _fit(run, *images, device)
 
 
-def resume(folder: Path, data_root: Path, epochs: int | None = None) -> Path:
+def resume(folder: Path, data_root: Path, epochs: int | None = None, watch: Callable[[Path], None] = _nobody) -> Path:
     """Continue the run in `folder` after its last whole epoch, to `epochs` when given; returns the folder.
 
+    The first process calls `watch` with the folder before the first new epoch and after each.
     On the CPU the result is bit for bit that of a run that was never interrupted, in one process; another number of
     processes may continue it. Raises `UserError` when `folder` holds no run, or one of more epochs already.
     """
@@ -128,11 +144,17 @@ def resume(folder: Path, data_root: Path, epochs: int | None = None) -> Path:
         raise UserError(f"{folder} has {len(saved['rows'])} epochs already; give --epochs {len(saved['rows'])} or more")
     device = _device(settings)
     with processes.joined("nccl" if device.type == "cuda" else "gloo") as group:
-        return _resume(folder, data_root, saved, settings, device, group)
+        return _resume(folder, data_root, saved, settings, device, group, watch)
 
 
 def _resume(
-    folder: Path, data_root: Path, saved: dict[str, Any], settings: Settings, device: torch.device, group: Processes
+    folder: Path,
+    data_root: Path,
+    saved: dict[str, Any],
+    settings: Settings,
+    device: torch.device,
+    group: Processes,
+    watch: Callable[[Path], None],
 ) -> Path:
     _keep_freed_memory()
     model = _network(settings, len(saved["classes"]))
@@ -144,7 +166,7 @@ def _resume(
     optimizer = optimise.optimizer(model, settings)
     optimise.restore(optimizer, saved["optimizer"])
     rows = [Row(**row) for row in saved["rows"]]
-    run = _Run(folder, settings, model, optimizer, rows, group, average, _load_teacher(settings, device))
+    run = _Run(folder, settings, model, optimizer, rows, group, average, _load_teacher(settings, device), watch)
     if group.first:
         for leftover in folder.glob(".*.part"):  # of a process killed while it wrote
             leftover.unlink()
@@ -218,7 +240,10 @@ def _fit_epochs(run: _Run, training: data.Images, validation: data.Images, devic
                 run.answering, validation_set, size, autocast, lambda: progress.advance(task), run.group
             )
             seconds = round(time.perf_counter() - started, 2)
-            row = Row(epoch, training_loss, training_accuracy, validation_loss, validation_accuracy, seconds)
+            rate = settings.learning_rate * optimise.rate_factor(
+                settings, epoch * steps[0] - 1, settings.epochs * steps[0]
+            )
+            row = Row(epoch, training_loss, training_accuracy, validation_loss, validation_accuracy, seconds, rate)
             improved = validation_accuracy > run.best_accuracy
             run.rows.append(row)
             _save(run, improved)
@@ -367,6 +392,7 @@ def _write_checkpoint(path: Path, content: dict[str, Any]) -> None:
 def _write_metrics(run: _Run) -> None:
     header = [item.name for item in dataclasses.fields(Row)]
     files.write_csv(run.folder / "metrics.csv", header, [dataclasses.astuple(row) for row in run.rows])
+    run.watch(run.folder)
 
 
 def _config(run: _Run, device: torch.device) -> dict[str, Any]:
