@@ -61,7 +61,7 @@ def _train(options: argparse.Namespace) -> None:
             folder = trainer.resume(folder, options.data, given.get("epochs"))
         else:
             settings = Settings(**{**RECIPES[options.recipe or "published"], **given})
-            folder = trainer.start(settings, options.data, folder)
+            folder = trainer.start(settings, options.data, folder, exactly="validation_images" in given)
     except KeyboardInterrupt:
         if (folder / "last.pt").exists():
             print(f"\nstopped after the last whole epoch; continue with: alexnet train --resume {folder}")

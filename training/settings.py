@@ -49,6 +49,7 @@ class Settings:
         below=1,
     )
     label_smoothing: float = _field(0.0, "share of the target that goes to all classes alike", minimum=0, below=1)
+    class_weights: bool = _field(False, "weigh images in the loss so that each class counts the same")
     dropout: float = _field(0.5, "share of inputs that the two large linear layers drop", minimum=0, below=1)
     flip: bool = _field(False, "mirror every other training image, at random")
     crop: int = _field(0, "pixels by which a training image is moved at most, its edge reflected", minimum=0, below=32)
