@@ -151,10 +151,11 @@ def warn(root: Path, part: str, read: Part) -> None:
     for line in read.skipped[:_NAMED]:
         print(f"left out: {line}", file=sys.stderr)
     if len(read.skipped) > _NAMED:
-        print(f"left out: {len(read.skipped) - _NAMED} more files in {root / part}", file=sys.stderr)
+        print(f"left out: {len(read.skipped) - _NAMED} more in {root / part}", file=sys.stderr)
     outside = sum(not item.is_dir() for item in _visible(root / part))
     if outside:
-        print(f"left out: {outside} files in {root / part} itself, which is in no class", file=sys.stderr)
+        files_of_none = f"{outside} file{'s' * (outside > 1)}"
+        print(f"left out: {files_of_none} in {root / part} itself, which is in no class", file=sys.stderr)
 
 
 def _class_folders(folder: Path) -> dict[str, Path]:
