@@ -94,7 +94,7 @@ def _decode(file: File) -> npt.NDArray[np.uint8] | str:
 def _load(path: Path, key: str, count: int) -> Decoded | None:
     """What `_keep` wrote, unless it is of other files, damaged, or not there."""
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
             if str(kept["key"]) != key:
                 return None
             pixels, reasons = kept["pixels"], {int(k): str(v) for k, v in json.loads(str(kept["reasons"])).items()}
