@@ -18,6 +18,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from serving.classifier import Answers, Classifier
 from serving.errors import UserError
@@ -208,7 +209,7 @@ def _print(classifier: Classifier, scores: Scores, split: Split) -> None:
         table.add_column(heading, justify="right")
     rows = zip(classifier.classes, scores.recall, scores.precision, scores.f1, scores.support, strict=True)
     for name, recall, precision, f1, support in rows:
-        table.add_row(name, f"{recall:.4f}", f"{precision:.4f}", f"{f1:.4f}", str(support))
+        table.add_row(Text(name), f"{recall:.4f}", f"{precision:.4f}", f"{f1:.4f}", str(support))
     console = Console()
     console.print(table)
     console.print(

@@ -141,9 +141,16 @@ def count_same(these: Collection[Path], those: Collection[Path]) -> int:
     """How many of `these` files are, byte for byte, one of `those`; only files of equal size are opened."""
     sizes = [{path: path.stat().st_size for path in some if path.is_file()} for some in (these, those)]
     common = set(sizes[0].values()) & set(sizes[1].values())
-    ours, theirs = ([files.sha256(path) for path, size in some.items() if size in common] for some in sizes)
-    known = set(theirs)
+    ours, theirs = ([_digest(path) for path, size in some.items() if size in common] for some in sizes)
+    known = set(theirs) - {None}
     return sum(digest in known for digest in ours)
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return files.sha256(path)
+    except OSError:  # left out and named where it is decoded
+        return None
 
 
 def warn(root: Path, part: str, read: Part) -> None:
