@@ -58,7 +58,11 @@ class Settings:
     teacher_share: float = _field(0.9, "share of the teacher's answers in the loss", minimum=0, below=1.0001)
     teacher_temperature: float = _field(2.0, "temperature of both softmaxes there", minimum=0.01, below=math.inf)
     input_size: int = _field(224, "pixels a side that the network sees; AlexNet takes 63 or more", minimum=32)
-    validation_images: int = _field(10_000, "training images held out to choose the best epoch", minimum=1)
+    validation_images: int = _field(
+        10_000,
+        "training images held out to choose the best epoch; of your own pictures a fifth, where this is not given",
+        minimum=1,
+    )
     init: str = _field("imagenet", "first weights: imagenet (torchvision's), none, or a .safetensors file")
     seed: int = _field(0, "drives the split, the fresh layers, the order and the dropout", minimum=0, below=2**32)
     device: Device = _field("auto", "where to compute")
