@@ -1,7 +1,9 @@
-"""From CIFAR-10 on disk to a measured model file.
+"""From CIFAR-10, or pictures of one's own, on disk to a measured model file.
 
-    CIFAR-10
-      |  data.py          read, check, split                 -> uint8 [N, 32, 32, 3] and labels (numpy only)
+    --data FOLDER
+      |  dataset.py       which of the two it is             -> uint8 [N, 32, 32, 3], labels and classes (no torch)
+      |    data.py        CIFAR-10: read, check, split
+      |    pictures.py    folders of classes: list, split    (decoded.py: to pixels, once)
       v
     trainer.py            fit, validate, checkpoint          -> runs/<id>/ config.json metrics.csv best.pt last.pt
       |    model.py       pixels in, logits out              (teacher.py: a small network that AlexNet can learn from)

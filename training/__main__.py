@@ -6,6 +6,7 @@ Each command imports what it needs when it runs, so that `evaluate` works where 
 import argparse
 import dataclasses
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -56,19 +57,21 @@ def _train(options: argparse.Namespace) -> None:
         folder = options.resume
     else:
         folder = options.output or RUNS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    place = "" if options.data == arguments.DATA else f" --data {shlex.quote(str(options.data))}"
     try:
         with tracking.following(tensorboard=options.tensorboard, mlflow=options.mlflow) as watch:
             if options.resume:
                 folder = trainer.resume(folder, options.data, given.get("epochs"), watch)
             else:
                 settings = Settings(**{**RECIPES[options.recipe or "published"], **given})
-                folder = trainer.start(settings, options.data, folder, watch)
+                exactly = "validation_images" in given
+                folder = trainer.start(settings, options.data, folder, watch, exactly=exactly)
     except KeyboardInterrupt:
         if (folder / "last.pt").exists():
-            print(f"\nstopped after the last whole epoch; continue with: alexnet train --resume {folder}")
+            print(f"\nstopped after the last whole epoch; continue with: alexnet train --resume {folder}{place}")
         raise
     if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
-        print(f"done: {folder}; next: alexnet export {folder}")
+        print(f"done: {folder}; next: alexnet export {folder}{place and f'{place} --output {folder}/model.onnx'}")
 
 
 def _export(options: argparse.Namespace) -> None:

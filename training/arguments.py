@@ -208,7 +208,8 @@ def _add_mlflow(parser: argparse.ArgumentParser, about: str) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    about = "folder with cifar-10-batches-bin/, downloaded when absent (default: %(default)s)"
+    about = "folder with cifar-10-batches-bin/, downloaded when absent, or with your own pictures in train/CLASS/ and "
+    about += "test/CLASS/ (default: %(default)s)"
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help=about)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from serving.classifier import Classifier
 from serving.errors import UserError
-from training import calibration, data, environment, evaluate, export, files, head, quantise, ranks, speed, trainer
+from training import calibration, dataset, environment, evaluate, export, files, head, quantise, ranks, speed, trainer
 from training import steps as table
 from training.data import Images
 from training.lean import Lean
@@ -77,7 +77,7 @@ class _Bench:
             export.check_parity(network.eval(), Classifier(path), self.parity)
         (probabilities,) = self.run(path, ("probabilities",), self.validation.pixels)
         predicted = probabilities.argmax(1)
-        return Step(name, path, evaluate.score(self.validation.labels, predicted, len(data.CLASSES)), predicted)
+        return Step(name, path, evaluate.score(self.validation.labels, predicted, probabilities.shape[1]), predicted)
 
     def run(self, path: Path, outputs: Sequence[str], pixels: Pixels) -> list[npt.NDArray[np.float32]]:
         """What the file at `path` answers to `pixels`, by the names of `outputs`."""
@@ -114,13 +114,14 @@ def compress(
     path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
     saved = trainer.load_checkpoint(path)
     model = export.restore(saved)
+    known, settings = dataset.Known.of(saved), saved["settings"]
+    dataset.check(data_root, known, path)
     parity = export.parity_images(data_root)
-    images = data.split(
-        data.read_training(data_root), saved["settings"]["validation_images"], saved["settings"]["seed"]
-    )
-    facts: dict[str, Any] = {"precision": precision, "validation_images": len(images[1]), "max_drop": max_drop}
+    parts = dataset.read_again(data_root, known, settings["validation_images"], settings["seed"], path)
+    _check_enough(parts, rank)
+    facts: dict[str, Any] = {"precision": precision, "validation_images": len(parts.validation), "max_drop": max_drop}
     with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True)) as progress:
-        bench = _Bench(Path(folder), *images, parity, progress)
+        bench = _Bench(Path(folder), parts.training, parts.validation, parity, progress)
         probabilities = export.Probabilities(model)
         whole = export.to_onnx(probabilities.eval(), export.metadata(path, saved, None))
         made = [bench.save("as exported", whole, probabilities)]
@@ -137,7 +138,7 @@ def compress(
         final = _finish(bench, body, facts)
         made.append(bench.save("with its head", final))
         raced = [*_reference(bench, model, whole), *made]
-        speeds = speed.race({step.name: step.path for step in raced}, images[1].pixels, threads, progress)
+        speeds = speed.race({step.name: step.path for step in raced}, parts.validation.pixels, threads, progress)
         progress.stop()
         table.show(raced, speeds)
         _check_loss(made, max_drop)
@@ -157,7 +158,7 @@ def _shrink(bench: _Bench, model: AlexNet, rank: int | None, max_drop: float, st
         Lean(model).eval(),
         _first(bench.training, _FIT_IMAGES),
         bench.validation,
-        RANKS if rank is None else (rank,),
+        _ranks(len(bench.training)) if rank is None else (rank,),
         allowed=_RANK_SHARE * max_drop / 100,
         steps=steps,
         progress=bench.progress,
@@ -171,8 +172,8 @@ def _finish(bench: _Bench, body: onnx.ModelProto, facts: dict[str, Any]) -> onnx
     path = bench.folder / "body.onnx"
     onnx.save(body, path)
     fitted = _first(bench.training, _FIT_IMAGES)
-    _, codes = bench.run(path, _BODY, fitted.pixels)
-    distance = fit_distance(codes, fitted.labels, len(data.CLASSES))
+    logits, codes = bench.run(path, _BODY, fitted.pixels)
+    distance = fit_distance(codes, fitted.labels, logits.shape[1])
     known = bench.run(path, _BODY, bench.validation.pixels)
     made = make(bench.validation.pixels, bench.validation.labels, _UNKNOWN_IMAGES, _SEED)
     score, area = choose(distance, known, {kind: bench.run(path, _BODY, pixels) for kind, pixels in made.items()})
@@ -204,7 +205,7 @@ def _reference(bench: _Bench, model: AlexNet, whole: onnx.ModelProto) -> list[St
     if model.preprocess.input_size == REFERENCE_SIZE:
         return []
     path = bench.folder / "reference.onnx"
-    network = export.Probabilities(AlexNet(len(data.CLASSES), REFERENCE_SIZE)).eval()
+    network = export.Probabilities(AlexNet(model.network.classifier[-1].out_features, REFERENCE_SIZE)).eval()
     onnx.save(export.to_onnx(network, {item.key: item.value for item in whole.metadata_props}), path)
     return [Step(f"AlexNet at {REFERENCE_SIZE}", path)]
 
@@ -219,6 +220,20 @@ def _check_loss(steps: Sequence[Step], max_drop: float) -> None:
             f"not written: {lost:.2f} points of macro F1 are lost on the validation images, at most {max_drop:g} are "
             "allowed; give a higher --rank, --fine-tune-steps, another --precision, or a higher --max-drop"
         )
+
+
+def _ranks(images: int) -> tuple[int, ...]:
+    """Those to try: layers that are fitted to the answers to so many images have no more directions than that."""
+    return tuple(rank for rank in RANKS if rank <= images) or (images,)
+
+
+def _check_enough(parts: dataset.Parts, rank: int | None) -> None:
+    """Raise `UserError` where one's own pictures are too few to fit the layers and the score for unknown things."""
+    images, held_out = len(parts.training), len(np.unique(parts.validation.labels))
+    if rank is not None and rank > images:
+        raise UserError(f"--rank is {rank}, but there are only {images} images to fit it to; give {images} or less")
+    if held_out < 2:
+        raise UserError("the images that the run held out are of one class: hold out more, and train again")
 
 
 def _first(images: Images, count: int) -> Images:

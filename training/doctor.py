@@ -16,7 +16,7 @@ from rich.text import Text
 
 from serving import settings
 from serving.errors import UserError
-from training import data, surroundings
+from training import data, dataset, pictures, surroundings
 from training.surroundings import Finding
 
 _METRICS: Final = "metrics.json"
@@ -77,8 +77,13 @@ def environment_variables() -> Finding:
 
 
 def data_set(root: Path) -> Finding:
-    """CIFAR-10 under `root`, by the sizes of its files."""
+    """CIFAR-10 under `root`, by the sizes of its files; or pictures of one's own, by their folders."""
     subject, folder, record = f"{root}/", root / data.FOLDER, 1 + 3 * data.SIDE**2
+    try:
+        if dataset.is_pictures(root):
+            return _own_pictures(root)
+    except UserError as error:
+        return Finding(subject, "problem", *_halves(str(error)))
     if not folder.is_dir():
         remedy = "`alexnet train` downloads it; or unpack cifar-10-binary.tar.gz there, or name its place with --data"
         return Finding(subject, "note", f"no {data.FOLDER}/", remedy)
@@ -93,6 +98,17 @@ def data_set(root: Path) -> Finding:
     if set(sizes.values()) != {_IMAGES * record}:
         return Finding(subject, "note", f"{images:,} images", f"CIFAR-10 has {_IMAGES * len(names):,}: is it a part?")
     return Finding(subject, "ok", f"complete: {images:,} images")
+
+
+def _own_pictures(root: Path) -> Finding:
+    parts = (pictures.TRAIN, pictures.VALIDATION, pictures.TEST)
+    counts = ", ".join(
+        f"{len(pictures.list_files(root, part)):,} in {part}/" for part in parts if (root / part).is_dir()
+    )
+    if not (root / pictures.TRAIN).is_dir():
+        return Finding(f"{root}/", "note", f"pictures: {counts}", f"there is nothing to train on in {pictures.TRAIN}/")
+    names = dataset.classes(root)
+    return Finding(f"{root}/", "ok", f"pictures of {len(names)} classes ({', '.join(names)}): {counts}")
 
 
 def model_file(path: Path) -> list[Finding]:

@@ -18,10 +18,11 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from rich.text import Text
 
 from serving.classifier import Answers, Classifier
 from serving.errors import UserError
-from training import calibration, data, environment, files, trust
+from training import calibration, data, dataset, environment, files, trust
 
 Split = Literal["test", "validation"]
 
@@ -75,10 +76,7 @@ def evaluate(
     if batch_size < 1:
         raise UserError(f"--batch-size is {batch_size}; give 1 or more")
     classifier = Classifier(model)
-    data.ensure_downloaded(data_root)
     images, facts = _read(classifier, model, data_root, split)
-    if classifier.classes != data.CLASSES:
-        raise UserError(f"{model} knows {', '.join(classifier.classes)}: not the classes of CIFAR-10")
     answers = answer_all(classifier, images.pixels, batch_size)
     predicted = answers.probabilities.argmax(1)
     scores = score(images.labels, predicted, len(classifier.classes))
@@ -149,23 +147,25 @@ def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDA
 
 def _read(classifier: Classifier, model: Path, root: Path, split: Split) -> tuple[data.Images, dict[str, Any]]:
     """The images of `split`, and what `metrics.json` says about them."""
-    names: tuple[str, ...] = data.TEST_FILES
-    facts: dict[str, Any] = {}
+    known = dataset.Known(classifier.classes, classifier.metadata.get("pictures_sha256"))
     if split == "test":
-        images = data.read_test(root)
-    else:
-        try:
-            settings = json.loads(classifier.metadata["settings"])
-            count, seed = settings["validation_images"], settings["seed"]
-            row = json.loads(classifier.metadata["metrics"])
-        except (KeyError, ValueError) as error:
-            raise UserError(
-                f"{model} does not say which images its run validated on; export it with `alexnet export RUN`"
-            ) from error
-        training, images = data.split(data.read_training(root), count, seed)
-        names, facts = data.TRAIN_FILES, {"seed": seed, "training_images": len(training), "row_of_the_trainer": row}
-    sha256 = {name: files.sha256(root / data.FOLDER / name) for name in names}
-    return images, {"split": split, "images": len(images), **facts, "sha256": sha256}
+        if not dataset.is_pictures(root):
+            dataset.check(root, known, model)
+            data.ensure_downloaded(root)
+        images, facts = dataset.read_test(root, classifier.classes)
+        return images, {"split": split, "images": len(images), **facts}
+    try:
+        settings = json.loads(classifier.metadata["settings"])
+        count, seed = settings["validation_images"], settings["seed"]
+        row = json.loads(classifier.metadata["metrics"])
+    except (KeyError, ValueError) as error:
+        raise UserError(
+            f"{model} does not say which images its run validated on; export it with `alexnet export RUN`"
+        ) from error
+    parts = dataset.read_again(root, known, count, seed, model)
+    sha256 = dataset.digests(root, data.TRAIN_FILES) if known.pictures is None else {"pictures": known.pictures}
+    facts = {"seed": seed, "training_images": len(parts.training), "row_of_the_trainer": row}
+    return parts.validation, {"split": split, "images": len(parts.validation), **facts, "sha256": sha256}
 
 
 def _report(
@@ -209,7 +209,7 @@ def _print(classifier: Classifier, scores: Scores, split: Split) -> None:
         table.add_column(heading, justify="right")
     rows = zip(classifier.classes, scores.recall, scores.precision, scores.f1, scores.support, strict=True)
     for name, recall, precision, f1, support in rows:
-        table.add_row(name, f"{recall:.4f}", f"{precision:.4f}", f"{f1:.4f}", str(support))
+        table.add_row(Text(name), f"{recall:.4f}", f"{precision:.4f}", f"{f1:.4f}", str(support))
     console = Console()
     console.print(table)
     console.print(
@@ -217,6 +217,12 @@ def _print(classifier: Classifier, scores: Scores, split: Split) -> None:
         f"macro F1 {scores.macro_f1:.4f}, weighted F1 {scores.weighted_f1:.4f}",
         highlight=False,
     )
+    if dataset.are_unequal(scores.support):
+        fewest, most = scores.support.min(), scores.support.max()
+        console.print(
+            f"a class has {fewest} to {most} images: watch macro F1, in which each class counts the same",
+            highlight=False,
+        )
 
 
 def _print_trust(trusted: dict[str, Any]) -> None:

@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from serving.classifier import Classifier
 from serving.errors import UserError
-from training import data, environment, files, trainer
+from training import data, dataset, environment, files, trainer
 from training.model import AlexNet
 
 NAME: Final = "alexnet-cifar10"
+NAME_OF_OTHERS: Final = "alexnet"  # of models that know other classes
 
 _TOLERANCE: Final = 1e-4
 _PARITY_IMAGES: Final = 256
@@ -50,6 +51,7 @@ def export(checkpoint: Path, data_root: Path, output: Path, *, rank: int | None 
     path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
     saved = trainer.load_checkpoint(path)
     model = restore(saved)
+    dataset.check(data_root, dataset.Known.of(saved), path)
     if rank is not None:
         factorise(model, rank)
     network = Probabilities(model).eval()
@@ -129,9 +131,10 @@ def metadata(path: Path, saved: dict[str, Any], rank: int | None) -> dict[str, s
     """What the file says about itself: classes, where its weights are from, and the versions that made it."""
     last = saved["rows"][-1] if saved["rows"] else None  # of the weights in this file, in best.pt and last.pt alike
     settings = {**saved["settings"], "init": Path(saved["settings"]["init"]).name}
+    known = dataset.Known.of(saved)
     return {
-        "name": NAME,
-        "classes": json.dumps(saved["classes"]),
+        "name": NAME if known.classes == data.CLASSES else NAME_OF_OTHERS,
+        "classes": json.dumps(known.classes),
         "input_size": str(settings["input_size"]),
         "rank": "full" if rank is None else str(rank),
         "run": path.resolve().parent.name,
@@ -139,14 +142,14 @@ def metadata(path: Path, saved: dict[str, Any], rank: int | None) -> dict[str, s
         "settings": json.dumps(settings),
         "metrics": json.dumps(last),
         "exported_with": json.dumps(environment.describe("torch", "onnx", "onnxscript")),
+        **({} if known.pictures is None else {"pictures_sha256": known.pictures}),
     }
 
 
 def parity_images(root: Path) -> npt.NDArray[np.uint8]:
-    """Real training images, and the two extremes: uint8 [256 + 2, 32, 32, 3]."""
-    data.ensure_downloaded(root)
-    real = data.read_training(root).pixels[:_PARITY_IMAGES]
-    if len(real) < _PARITY_IMAGES:
+    """Real training images, and the two extremes: uint8 [256 + 2, 32, 32, 3]; fewer where one's own are fewer."""
+    real = dataset.sample(root, _PARITY_IMAGES)
+    if len(real) < _PARITY_IMAGES and not dataset.is_pictures(root):
         raise UserError(f"{root} has {len(real)} training images; the check of the export needs {_PARITY_IMAGES}")
     return np.concatenate([real, np.zeros_like(real[:1]), np.full_like(real[:1], 255)])
 

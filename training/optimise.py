@@ -16,19 +16,36 @@ from training.settings import Settings
 _AVERAGE_STEPS: Final = 8  # the moving average of 57 million weights is too dear for every step
 
 
-def loss(logits: Tensor, labels: Tensor, taught: Tensor | None, settings: Settings) -> Tensor:
+def loss(
+    logits: Tensor, labels: Tensor, taught: Tensor | None, settings: Settings, weights: Tensor | None = None
+) -> Tensor:
     """Cross-entropy with the labels, and, with a teacher, the divergence from its softened answers.
 
     Both softmaxes are taken at the same temperature, whose square gives the gradients back their size (G. Hinton,
-    https://arxiv.org/abs/1503.02531). Logits float32 [N, classes].
+    https://arxiv.org/abs/1503.02531). Logits float32 [N, classes]. With `weights` float32 [classes], all that an image
+    adds to the mean is multiplied by the weight of its class.
     """
-    hard = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)
-    if taught is None:
-        return hard
-    temperature, share = settings.teacher_temperature, settings.teacher_share
-    ours, theirs = F.log_softmax(logits / temperature, 1), F.log_softmax(taught / temperature, 1)
-    divergence = F.kl_div(ours, theirs, log_target=True, reduction="batchmean") * temperature**2
-    return (1 - share) * hard + share * divergence
+    reduction = "mean" if weights is None else "none"
+    found = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing, reduction=reduction)
+    if taught is not None:
+        temperature, share = settings.teacher_temperature, settings.teacher_share
+        ours, theirs = F.log_softmax(logits / temperature, 1), F.log_softmax(taught / temperature, 1)
+        if weights is None:
+            divergence = F.kl_div(ours, theirs, log_target=True, reduction="batchmean") * temperature**2
+        else:
+            divergence = F.kl_div(ours, theirs, log_target=True, reduction="none").sum(1) * temperature**2
+        found = (1 - share) * found + share * divergence
+    return found if weights is None else (weights[labels] * found).mean()
+
+
+def class_weights(labels: Tensor, classes: int) -> Tensor:
+    """N / (classes * n) float32 [classes] for a class with n of the N `labels` int64 [N]; their mean by image is one.
+
+    Each class then adds the same to the loss of an epoch, however many images it has. The formula is scikit-learn's
+    "balanced" (https://scikit-learn.org/stable/modules/generated/sklearn.utils.class_weight.compute_class_weight.html).
+    """
+    counts = torch.bincount(labels, minlength=classes).clamp(min=1)
+    return len(labels) / (classes * counts.float())
 
 
 def optimizer(model: nn.Module, settings: Settings) -> torch.optim.SGD:

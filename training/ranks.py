@@ -14,7 +14,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from training import evaluate, lean
-from training.data import CLASSES, Images
+from training.data import Images
 from training.lean import Lean
 
 _BATCH = 100
@@ -82,8 +82,8 @@ def features(network: Lean, images: Images, progress: Progress) -> Tensor:
 
 def _macro_f1(network: Lean, inputs: Tensor, images: Images) -> float:
     with torch.inference_mode():
-        predicted = network.answer(inputs)[0].argmax(1).numpy()
-    return evaluate.score(images.labels, predicted, len(CLASSES)).macro_f1
+        logits = network.answer(inputs)[0].numpy()
+    return evaluate.score(images.labels, logits.argmax(1), logits.shape[1]).macro_f1
 
 
 def _tune(network: Lean, inputs: Tensor, target: Tensor, steps: int) -> None:

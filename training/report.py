@@ -4,6 +4,7 @@ In: a confusion matrix, images that were confused, or the files of our run and o
 `reproduction.md`. The same numbers give the same bytes.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
@@ -154,6 +155,7 @@ def _draw(axes: Axes, values: npt.NDArray[np.float64], colour: str, line: str, l
 
 
 def _save(figure: Figure, path: Path) -> None:
-    with files.replacing(path) as partial:
+    with files.replacing(path) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # the font lacks a letter of a class: a box stands there
         # No date or version inside: the same numbers give the same bytes.
         figure.savefig(partial, format="png", dpi=_DPI, metadata={"Software": None})

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from serving.errors import UserError
 from training import f1
 from training.runs import Curves, Floats, Measurement, Published, Run
 
@@ -84,12 +85,17 @@ class Comparison:
 
 
 def compare(run: Run, published: Published) -> Comparison:
-    """All that the report says, but for its words."""
+    """All that the report says, but for its words. Raises `UserError` where the runs learnt other classes."""
+    classes = run.test.metrics["classes"]
+    if classes.keys() != published.facts["class_accuracy"].keys():
+        raise UserError(
+            f"run {run.config['run']} learnt {', '.join(classes)}, which the published run did not: nothing can be "
+            "compared; what `alexnet evaluate` wrote is the report of this run"
+        )
     ours = run.validation.metrics["data"]["training_images"], run.validation.metrics["data"]["images"]
     theirs = published.facts["images"]["training"], published.facts["images"]["validation"]
     pooled = pool(run.curves.training_accuracy, run.curves.validation_accuracy, ours)
     solved = solve(published.curves.validation_accuracy, published.curves.training_accuracy, theirs)
-    classes = run.test.metrics["classes"]
     class_accuracy = {
         name: (value, classes[name]["accuracy"]) for name, value in published.facts["class_accuracy"].items()
     }

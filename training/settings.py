@@ -49,6 +49,7 @@ class Settings:
         below=1,
     )
     label_smoothing: float = _field(0.0, "share of the target that goes to all classes alike", minimum=0, below=1)
+    class_weights: bool = _field(False, "weigh images in the loss so that each class counts the same")
     dropout: float = _field(0.5, "share of inputs that the two large linear layers drop", minimum=0, below=1)
     flip: bool = _field(False, "mirror every other training image, at random")
     crop: int = _field(0, "pixels by which a training image is moved at most, its edge reflected", minimum=0, below=32)
@@ -57,7 +58,11 @@ class Settings:
     teacher_share: float = _field(0.9, "share of the teacher's answers in the loss", minimum=0, below=1.0001)
     teacher_temperature: float = _field(2.0, "temperature of both softmaxes there", minimum=0.01, below=math.inf)
     input_size: int = _field(224, "pixels a side that the network sees; AlexNet takes 63 or more", minimum=32)
-    validation_images: int = _field(10_000, "training images held out to choose the best epoch", minimum=1)
+    validation_images: int = _field(
+        10_000,
+        "training images held out to choose the best epoch; of your own pictures a fifth, where this is not given",
+        minimum=1,
+    )
     init: str = _field("imagenet", "first weights: imagenet (torchvision's), none, or a .safetensors file")
     seed: int = _field(0, "drives the split, the fresh layers, the order and the dropout", minimum=0, below=2**32)
     device: Device = _field("auto", "where to compute")

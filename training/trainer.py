@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from rich.console import Console
@@ -26,7 +27,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor, nn
 
 from serving.errors import UserError
-from training import data, environment, files, optimise, processes
+from training import data, dataset, environment, files, optimise, processes
 from training.augment import Augment
 from training.model import AlexNet, load_initial_weights
 from training.processes import Processes
@@ -68,6 +69,7 @@ class _Run:
     optimizer: torch.optim.SGD
     rows: list[Row]
     group: Processes
+    known: dataset.Known
     average: AlexNet | Teacher | None = None
     teacher: Teacher | None = None
     watch: Callable[[Path], None] = _nobody
@@ -86,18 +88,27 @@ class _Run:
 class _Tensors:
     pixels: Tensor  # uint8 [N, 32, 32, 3]
     labels: Tensor  # int64 [N]
+    class_weights: Tensor | None = None  # float32 [classes]
 
 
-def start(settings: Settings, data_root: Path, folder: Path, watch: Callable[[Path], None] = _nobody) -> Path:
+def start(
+    settings: Settings,
+    data_root: Path,
+    folder: Path,
+    watch: Callable[[Path], None] = _nobody,
+    *,
+    exactly: bool = True,
+) -> Path:
     """Train from the first weights into the new `folder`; returns it.
 
-    The first process calls `watch` with the folder when its files are there and after every epoch.
+    The first process calls `watch` with the folder when its files are there and after every epoch. Of pictures of
+    one's own, `settings.validation_images` are the most that are held out, or that many `exactly`.
     Raises `UserError` when the folder is taken, the device is not there, weights or data cannot be read, or one of
     several processes is lost.
     """
     device = _device(settings)
     with processes.joined("nccl" if device.type == "cuda" else "gloo") as group:
-        return _start(settings, data_root, group.agree(folder), device, group, watch)
+        return _start(settings, data_root, group.agree(folder), device, group, watch, exactly)
 
 
 def _start(
@@ -107,26 +118,31 @@ def _start(
     device: torch.device,
     group: Processes,
     watch: Callable[[Path], None],
+    exactly: bool,
 ) -> Path:
     _check_free(folder)
     _keep_freed_memory()
     torch.manual_seed(settings.seed)
-    model = _network(settings, len(data.CLASSES))
+    model = _network(settings, len(dataset.classes(data_root)))
     if isinstance(model, AlexNet):
         load_initial_weights(model, settings.init)
-    teacher = _load_teacher(settings, device)
-    images = _read_images(settings, data_root, group)
+    _prepare(data_root, group)
+    parts = dataset.read_parts(data_root, settings.validation_images, settings.seed, exactly=exactly)
+    settings = dataclasses.replace(settings, validation_images=len(parts.validation))
+    teacher = _load_teacher(settings, parts.known, device)
     if isinstance(model, Teacher):
-        model.whiten(torch.from_numpy(images[0].pixels[:_WHITENING_IMAGES]))
+        model.whiten(torch.from_numpy(parts.training.pixels[:_WHITENING_IMAGES]))
     model.to(device).to(memory_format=torch.channels_last)
     average = copy.deepcopy(model) if settings.average_decay else None
-    run = _Run(folder, settings, model, optimise.optimizer(model, settings), [], group, average, teacher, watch)
+    optimizer = optimise.optimizer(model, settings)
+    run = _Run(folder, settings, model, optimizer, [], group, parts.known, average, teacher, watch)
     group.agree(None)  # nothing is written before all have looked
     if group.first:
         folder.mkdir(parents=True, exist_ok=True)
         files.write_json(folder / "config.json", _config(run, device))
+        _print_sizes(parts, settings)
     _save(run)
-    return _fit(run, *images, device)
+    return _fit(run, parts, device)
 
 
 def resume(folder: Path, data_root: Path, epochs: int | None = None, watch: Callable[[Path], None] = _nobody) -> Path:
@@ -157,7 +173,9 @@ def _resume(
     watch: Callable[[Path], None],
 ) -> Path:
     _keep_freed_memory()
-    model = _network(settings, len(saved["classes"]))
+    known = dataset.Known.of(saved)
+    dataset.check(data_root, known, folder)
+    model = _network(settings, len(known.classes))
     model.to(device).to(memory_format=torch.channels_last)
     average = copy.deepcopy(model) if settings.average_decay else None
     model.load_state_dict(saved["model"])
@@ -166,12 +184,15 @@ def _resume(
     optimizer = optimise.optimizer(model, settings)
     optimise.restore(optimizer, saved["optimizer"])
     rows = [Row(**row) for row in saved["rows"]]
-    run = _Run(folder, settings, model, optimizer, rows, group, average, _load_teacher(settings, device), watch)
+    teacher = _load_teacher(settings, known, device)
+    run = _Run(folder, settings, model, optimizer, rows, group, known, average, teacher, watch)
+    _prepare(data_root, group)
+    parts = dataset.read_again(data_root, known, settings.validation_images, settings.seed, folder)
     if group.first:
         for leftover in folder.glob(".*.part"):  # of a process killed while it wrote
             leftover.unlink()
         _write_metrics(run)
-    return _fit(run, *_read_images(settings, data_root, group), device)
+    return _fit(run, parts, device)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -200,9 +221,9 @@ def _check_free(folder: Path) -> None:
         raise UserError(f"{folder} holds other files: give another --output")
 
 
-def _fit(run: _Run, training: data.Images, validation: data.Images, device: torch.device) -> Path:
+def _fit(run: _Run, parts: dataset.Parts, device: torch.device) -> Path:
     try:
-        return _fit_epochs(run, training, validation, device)
+        return _fit_epochs(run, parts.training, parts.validation, device)
     except RuntimeError as error:
         if run.group.count == 1:
             raise
@@ -217,6 +238,9 @@ def _fit_epochs(run: _Run, training: data.Images, validation: data.Images, devic
     engine = run.group.together(run.model)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=_uses_bf16(settings, device))
     train_set, validation_set = _to_tensors(training, device), _to_tensors(validation, device)
+    if settings.class_weights:
+        weights = optimise.class_weights(train_set.labels, len(run.known.classes))
+        train_set = dataclasses.replace(train_set, class_weights=weights)
     steps = [-(-len(training) // settings.batch_size), -(-len(validation) // settings.validation_batch_size)]
     columns = (
         TextColumn("{task.description}"),
@@ -280,7 +304,7 @@ def _train_epoch(
         with autocast:  # left before the next step: it caches the weights' bf16 copies until then
             logits = engine(pixels)
             taught = _ask(run.teacher, pixels, settings.flip)
-        loss = optimise.loss(logits, labels, taught, settings) * weight
+        loss = optimise.loss(logits, labels, taught, settings, images.class_weights) * weight
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimise.set_rate(run.optimizer, settings, step, settings.epochs * len(batches))
@@ -342,14 +366,21 @@ def _network(settings: Settings, classes: int) -> AlexNet | Teacher:
     return AlexNet(classes, settings.input_size, settings.dropout)
 
 
-def _load_teacher(settings: Settings, device: torch.device) -> Teacher | None:
-    """The teacher that the settings name. Raises `UserError` on one that has seen this run's validation images."""
+def _load_teacher(settings: Settings, known: dataset.Known, device: torch.device) -> Teacher | None:
+    """The teacher that the settings name. Raises `UserError` on one of other data than `known`, or that has seen this
+    run's validation images.
+    """
     if settings.teacher == "none":
         return None
     saved = load_checkpoint(Path(settings.teacher))
     theirs = Settings.from_dict(saved["settings"])
     if theirs.network != "teacher":
         raise UserError(f"--teacher {settings.teacher}: holds no teacher; train one with --recipe teacher")
+    if dataset.Known.of(saved) != known:
+        raise UserError(
+            f"--teacher {settings.teacher}: it learnt other classes or pictures; train one on the same data with "
+            "--recipe teacher"
+        )
     if theirs.seed != settings.seed or theirs.validation_images < settings.validation_images:
         raise UserError(
             f"--teacher {settings.teacher}: it was trained on images that this run validates on; train one with "
@@ -367,7 +398,7 @@ def _save(run: _Run, improved: bool = False) -> None:
     common = {
         "model": run.answering.state_dict(),
         "settings": dataclasses.asdict(run.settings),
-        "classes": list(data.CLASSES),
+        **run.known.describe(),
         "rows": [dataclasses.asdict(row) for row in run.rows],
     }
     if improved:
@@ -408,11 +439,23 @@ def _config(run: _Run, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _read_images(settings: Settings, root: Path, group: Processes) -> tuple[data.Images, data.Images]:
+def _prepare(root: Path, group: Processes) -> None:
+    """Have the data there for all: one process on each machine downloads or decodes."""
     if group.local_rank == 0:
-        data.ensure_downloaded(root)
+        dataset.prepare(root)
     group.agree(None)
-    return data.split(data.read_training(root), settings.validation_images, settings.seed)
+
+
+def _print_sizes(parts: dataset.Parts, settings: Settings) -> None:
+    """Say how many pictures of one's own there are, and what is to be watched where some classes have few."""
+    if parts.known.pictures is None:
+        return
+    counts = np.bincount(parts.training.labels, minlength=len(parts.known.classes))
+    sizes = ", ".join(f"{name} {count}" for name, count in zip(parts.known.classes, counts, strict=True))
+    print(f"{len(parts.training)} pictures to train on ({sizes}), {len(parts.validation)} held out")
+    if dataset.are_unequal(counts):
+        advice = "" if settings.class_weights else "; --class-weights makes the small ones count as much"
+        print(f"the classes are unequal: the number to watch is the macro F1 of `alexnet evaluate`{advice}")
 
 
 def _to_tensors(images: data.Images, device: torch.device) -> _Tensors:

@@ -1,4 +1,4 @@
-"""Images of things that are none of the ten classes: read from disk, or made.
+"""Images of things that are none of a model's classes: read from disk, or made.
 
 In: a folder or an array file; or images uint8 [N, 32, 32, 3] RGB and their labels int64 [N]. Out: images of that shape.
 What is made of held-out images serves to choose a score; what is read serves to report how well it does. No torch.

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.training.test_pictures import put
 from training import data, doctor, files, surroundings
 from training.__main__ import main
 from training.surroundings import Finding
@@ -146,3 +147,17 @@ def test_it_works_where_torch_is_not_installed(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     (torch,) = (item for item in json.loads(done.stdout)["findings"] if item["subject"] == "torch")
     assert torch["status"] == "note"
+
+
+def test_pictures_of_ones_own_are_counted_by_their_folders(tmp_path: Path) -> None:
+    put(tmp_path / "train", "cat", 0, 3)
+    put(tmp_path / "train", "dog", 0, 2)
+    put(tmp_path / "test", "dog", 2, 1)
+    found = "pictures of 2 classes (cat, dog): 5 in train/, 1 in test/"
+    assert doctor.data_set(tmp_path) == Finding(f"{tmp_path}/", "ok", found)
+    shutil.rmtree(tmp_path / "train" / "cat")
+    finding = doctor.data_set(tmp_path)
+    assert (finding.status, finding.found) == ("problem", f"{tmp_path / 'train'} has one class, dog")
+    assert finding.remedy.startswith("two are needed at least")
+    shutil.rmtree(tmp_path / "train")
+    assert doctor.data_set(tmp_path).status == "note"

@@ -2,9 +2,11 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from training import optimise
@@ -65,3 +67,28 @@ def test_the_average_follows_the_weights() -> None:
     assert average.weight.item() == 0, "only every eighth step"
     optimise.move_average(average, model, 0.9, 10_000)
     assert average.weight.item() == pytest.approx(1 - 0.9**8)
+
+
+@pytest.mark.parametrize("taught", [False, True])
+def test_weighted_images_count_as_if_there_were_more_of_them(taught: bool) -> None:
+    """A weight of 3 on one class is that class three times over: smoothed labels and a teacher's share included."""
+    settings = Settings(label_smoothing=0.1, teacher_share=0.4)
+    logits, theirs, labels = torch.randn(6, 3), torch.randn(6, 3), torch.tensor([0, 0, 1, 2, 2, 2])
+    found = optimise.loss(logits, labels, theirs if taught else None, settings, torch.tensor([1.0, 3.0, 1.0]))
+    more = torch.tensor([0, 1, 2, 2, 2, 3, 4, 5])
+    wanted = optimise.loss(logits[more], labels[more], theirs[more] if taught else None, settings) * 8 / 6
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-6)
+    halves = [
+        optimise.loss(logits[part], labels[part], theirs[part] if taught else None, settings, torch.ones(3))
+        for part in (slice(0, 3), slice(3, 6))  # as two processes have them
+    ]
+    whole = optimise.loss(logits, labels, theirs if taught else None, settings)
+    assert sum(halves).item() / 2 == pytest.approx(whole.item(), rel=1e-6)
+
+
+def test_the_weights_of_classes_are_those_of_scikit_learn() -> None:
+    labels = torch.tensor([0] * 12 + [1] * 3 + [2] * 5)
+    wanted = compute_class_weight("balanced", classes=np.arange(3), y=labels.numpy())
+    assert optimise.class_weights(labels, 3).tolist() == pytest.approx(wanted.tolist())
+    assert optimise.class_weights(labels, 3)[labels].mean().item() == pytest.approx(1)
+    assert torch.isfinite(optimise.class_weights(labels, 4)).all()

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -218,3 +219,10 @@ def _report(run: Path, output: Path) -> int:
 
 def _contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_class_whose_letters_the_font_lacks_is_a_box_and_no_warning(tmp_path: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        report.plot_confusion(tmp_path / "confusion.png", np.eye(2, dtype=np.int64), ("猫", "犬"))
+    assert Image.open(tmp_path / "confusion.png").size > (100, 100)

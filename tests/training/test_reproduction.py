@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serving.errors import UserError
 from training import data, evaluate, reproduction, reproduction_page, runs
 from training.reproduction import Comparison
 from training.runs import Curves, Floats, Measurement, Published, Run
@@ -205,3 +206,9 @@ def _measure(accuracy: dict[str, float], training_images: int | None = None) -> 
             "classes": {name: {"accuracy": float(r)} for name, r in zip(data.CLASSES, scores.recall, strict=True)},
         },
     )
+
+
+def test_a_run_of_other_classes_is_not_compared(twin: Run, published: Published) -> None:
+    twin.test.metrics["classes"] = {"bee": {"accuracy": 1.0}, "wasp": {"accuracy": 0.5}}
+    with pytest.raises(UserError, match="run twin learnt bee, wasp, which the published run did not: nothing can be"):
+        reproduction.compare(twin, published)
