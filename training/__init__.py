@@ -17,7 +17,11 @@
       |    head.py        temperature, score for unknowns    (unknown_score.py, unknowns.py, calibration.py)
       v
     evaluate.py           test split -> metrics.json         (through serving's classifier, without torch)
-      v                   each image -> predictions.csv      (trust.py: calibration and unknown things)
+      |                   each image -> predictions.csv      (trust.py: calibration and unknown things)
+      |                   corrupted images -> accuracy       (robustness.py, corruptions.py)
+      |                   a service, torch -> differences    (parity.py)
+      |                   two models -> which is better      (compare.py; intervals.py: how sure)
+      v
     runs.py               files of both runs -> values
       v
     reproduction.py       ours against the published run     (f1.py: the F1 scores that people compute)

@@ -101,8 +101,20 @@ def _evaluate(options: argparse.Namespace) -> None:
         split=options.split,
         predictions=options.predictions,
         unknowns=options.unknowns,
+        corruption_images=options.corruption_images if options.corruptions else None,
+        url=options.url,
+        checkpoint=options.checkpoint,
         batch_size=options.batch_size,
     )
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from training import compare
+
+    found = compare.compare(
+        options.first, options.second, options.data, split=options.split, batch_size=options.batch_size
+    )
+    print(compare.to_json(found)) if options.json else compare.show(found)
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -138,6 +150,7 @@ _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int | None]]] = {
     "export": _export,
     "compress": _compress,
     "evaluate": _evaluate,
+    "compare": _compare,
     "predict": _predict,
     "report": _report,
     "doctor": _doctor,
