@@ -21,6 +21,9 @@
       v
     evaluate.py           test split -> metrics.json         (through serving's classifier, without torch)
       |                   each image -> predictions.csv      (trust.py: calibration and unknown things)
+      |                   corrupted images -> accuracy       (robustness.py, corruptions.py)
+      |                   a service, torch -> differences    (parity.py)
+      |                   two models -> which is better      (compare.py; intervals.py: how sure)
       |    card.py        model and metrics -> its README   (the words: card_page.py)
       v
     runs.py               files of both runs -> values

@@ -108,6 +108,9 @@ def _evaluate(options: argparse.Namespace) -> None:
         split=options.split,
         predictions=options.predictions,
         unknowns=options.unknowns,
+        corruption_images=options.corruption_images if options.corruptions else None,
+        url=options.url,
+        checkpoint=options.checkpoint,
         batch_size=options.batch_size,
     )
 
@@ -116,6 +119,15 @@ def _card(options: argparse.Namespace) -> None:
     from training import card
 
     print(card.card(options.folder, options.data))
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from training import compare
+
+    found = compare.compare(
+        options.first, options.second, options.data, split=options.split, batch_size=options.batch_size
+    )
+    print(compare.to_json(found)) if options.json else compare.show(found)
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -152,6 +164,7 @@ _COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int | None]]] = {
     "compress": _compress,
     "evaluate": _evaluate,
     "card": _card,
+    "compare": _compare,
     "predict": _predict,
     "report": _report,
     "doctor": _doctor,

@@ -56,6 +56,7 @@ def parser() -> Parser:
         _add_compress,
         _add_evaluate,
         _add_card,
+        _add_compare,
         _add_predict,
         _add_report,
         _add_doctor,
@@ -119,6 +120,7 @@ def _add_evaluate(commands: Any) -> Parser:
     evaluate.add_argument("--predictions", action="store_true", help="write predictions.csv too, a line per image")
     about = "images of none of the classes, a folder of pictures or a .npy file: how well they are told apart"
     evaluate.add_argument("--unknowns", type=Path, metavar="PATH", help=about)
+    _add_trust(evaluate)
     return evaluate
 
 
@@ -129,6 +131,30 @@ def _add_card(commands: Any) -> Parser:
     card.add_argument("folder", type=Path, nargs="?", default=MODEL.parent, metavar="DIR", help=about)
     _add_data(card)
     return card
+
+
+def _add_trust(evaluate: Parser) -> None:
+    about = "measure the accuracy under fifteen common corruptions too (needs the extra `corruptions`)"
+    evaluate.add_argument("--corruptions", action="store_true", help=about)
+    about = "how many of the images are corrupted, each class with its share (default: %(default)s)"
+    evaluate.add_argument("--corruption-images", type=int, default=2_000, metavar="N", help=about)
+    about = "ask a running service too and count what differs; it may need a key, taken from ALEXNET_API_KEYS"
+    evaluate.add_argument("--url", metavar="URL", help=about)
+    about = "ask torch too, with the run's folder or checkpoint that the model was made of, and count what differs"
+    evaluate.add_argument("--checkpoint", type=Path, metavar="RUN|CHECKPOINT", help=about)
+
+
+def _add_compare(commands: Any) -> Parser:
+    about = "compare two models on the same images by McNemar's test: is one better, or is it chance?"
+    compare = _command(commands, "compare", about, "alexnet compare models/alexnet/model.onnx runs/first/model.onnx")
+    compare.add_argument("first", type=Path, metavar="A", help="a model file")
+    compare.add_argument("second", type=Path, metavar="B", help="another one of the same classes")
+    _add_data(compare)
+    about = "test, or the training images that the runs of both held out (default: test)"
+    compare.add_argument("--split", choices=("test", "validation"), default="test", help=about)
+    compare.add_argument("--batch-size", type=int, default=256, metavar="N", help="changes no result (default: 256)")
+    compare.add_argument("--json", action="store_true", help="for programs")
+    return compare
 
 
 def _add_predict(commands: Any) -> Parser:

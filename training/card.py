@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from serving.classifier import Classifier
 from serving.errors import UserError
-from training import card_page, data, evaluate, files
+from training import card_page, data, dataset, evaluate, files
 
 MODEL: Final = "model.onnx"
 PAGE: Final = "README.md"
@@ -34,7 +34,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Sample:
-    """A test image (its number from 0, pixels uint8 [32, 32, 3]) that was taken for a class with that probability."""
+    """A test image (its number from 0 in the order of the data, pixels uint8 [32, 32, 3]) that was taken for a class with that probability."""
 
     number: int
     pixels: npt.NDArray[np.uint8]
@@ -54,7 +54,8 @@ def card(folder: Path, data_root: Path) -> Path:
         raise UserError(f"the card needs {error.name}: pip install 'alexnet-cifar10[train]'") from error
     classifier, metrics = read(folder)
     pairs = hardest(np.array(metrics["confusion"]), classifier.classes)
-    rows = samples(classifier, data.read_test(data_root), pairs)
+    images, _ = dataset.read_test(data_root, classifier.classes)
+    rows = samples(classifier, images, pairs)
     report.plot_samples(folder / card_page.HARDEST, rows)
     with files.replacing(folder / PAGE) as partial:
         partial.write_text(render(folder), encoding="utf-8")

@@ -9,8 +9,8 @@ out.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -22,7 +22,8 @@ from rich.text import Text
 
 from serving.classifier import Answers, Classifier
 from serving.errors import UserError
-from training import calibration, data, dataset, environment, files, trust
+from training import calibration, data, dataset, environment, files, parity, robustness, trust
+from training.intervals import wilson
 
 Split = Literal["test", "validation"]
 
@@ -66,28 +67,42 @@ def evaluate(
     split: Split = "test",
     predictions: bool = False,
     unknowns: Path | None = None,
+    corruption_images: int | None = None,
+    url: str | None = None,
+    checkpoint: Path | None = None,
     batch_size: int = 256,
 ) -> Scores:
     """Measure `model` on the images of `split`, print the table, write `metrics.json` and two pictures to `output`.
 
-    With `predictions` also `predictions.csv`. `unknowns` are images of no known class, see `unknowns.read`. Raises
-    `UserError` on an unusable model, damaged data, or a batch size below 1.
+    With `predictions` also `predictions.csv`. `unknowns` are images of no known class, see `unknowns.read`;
+    `corruption_images` are how many are corrupted, see `robustness.measure`; `url` is a running service and
+    `checkpoint` what torch answers with, see `parity`. What an earlier `metrics.json` says of these and is not measured
+    this time is kept, see `trust.keep`. Raises `UserError` on an unusable model, damaged data, a batch size below 1, or
+    where one of these cannot be measured.
     """
     if batch_size < 1:
         raise UserError(f"--batch-size is {batch_size}; give 1 or more")
+    if corruption_images is not None:
+        robustness.check(corruption_images)
     classifier = Classifier(model)
-    images, facts = _read(classifier, model, data_root, split)
+    images, facts = read(classifier, model, data_root, split)
     answers = answer_all(classifier, images.pixels, batch_size)
     predicted = answers.probabilities.argmax(1)
     scores = score(images.labels, predicted, len(classifier.classes))
-    trusted = {
+    trusted: dict[str, Any] = {
         "calibration": trust.calibrate(answers, images.labels, classifier.temperature),
         "unknown": trust.examine_unknowns(lambda x: answer_all(classifier, x, batch_size), answers, unknowns),
     }
+    if compared := _compare(classifier, images.pixels, answers, url, checkpoint, batch_size):
+        trusted["parity"] = compared
+    if corruption_images is not None:
+        ask = partial(answer_all, classifier, batch_size=batch_size, shown=False)
+        trusted["corruptions"] = robustness.measure(ask, images, corruption_images)
     _print(classifier, scores, split)
     _print_trust(trusted)
     output.mkdir(parents=True, exist_ok=True)
-    files.write_json(output / METRICS, _report(model, classifier, facts, scores, trusted))
+    report = _report(model, classifier, facts, scores, trusted)
+    files.write_json(output / METRICS, trust.keep(output / METRICS, report))
     _plot(output, scores, classifier.classes, trust.curves(answers, images.labels, classifier.temperature))
     if predictions:
         names = np.array(classifier.classes)
@@ -96,10 +111,12 @@ def evaluate(
     return scores
 
 
-def answer_all(classifier: Classifier, pixels: npt.NDArray[np.uint8], batch_size: int) -> Answers:
-    """The answers to pixels uint8 [N, 32, 32, 3], N of 1 or more, with a progress bar on standard error."""
+def answer_all(
+    classifier: Classifier, pixels: npt.NDArray[np.uint8], batch_size: int, *, shown: bool = True
+) -> Answers:
+    """The answers to pixels uint8 [N, 32, 32, 3], N of 1 or more; if `shown`, with a progress bar on standard error."""
     parts = []
-    with Progress(console=Console(stderr=True)) as progress:
+    with Progress(console=Console(stderr=True), disable=not shown) as progress:
         task = progress.add_task("images", total=len(pixels))
         for first in range(0, len(pixels), batch_size):
             batch = pixels[first : first + batch_size]
@@ -130,23 +147,15 @@ def score(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], class
     )
 
 
-def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval for a share of `successes` among `trials` (JASA 22, 1927, p. 209)."""
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = successes / trials
-    centre = share + z * z / (2 * trials)
-    spread = z * float(np.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials)))
-    scale = 1 + z * z / trials
-    # Rounding can lead a hair out of the interval that the formula cannot leave.
-    return max(0.0, (centre - spread) / scale), min(1.0, (centre + spread) / scale)
-
-
 def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
     return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
-def _read(classifier: Classifier, model: Path, root: Path, split: Split) -> tuple[data.Images, dict[str, Any]]:
-    """The images of `split`, and what `metrics.json` says about them."""
+def read(classifier: Classifier, model: Path, root: Path, split: Split) -> tuple[data.Images, dict[str, Any]]:
+    """The images of `split`, and what `metrics.json` says about them.
+
+    Raises `UserError` on damaged data, other classes, or a file that does not say what its run held out.
+    """
     known = dataset.Known(classifier.classes, classifier.metadata.get("pictures_sha256"))
     if split == "test":
         if not dataset.is_pictures(root):
@@ -166,6 +175,24 @@ def _read(classifier: Classifier, model: Path, root: Path, split: Split) -> tupl
     sha256 = dataset.digests(root, data.TRAIN_FILES) if known.pictures is None else {"pictures": known.pictures}
     facts = {"seed": seed, "training_images": len(parts.training), "row_of_the_trainer": row}
     return parts.validation, {"split": split, "images": len(parts.validation), **facts, "sha256": sha256}
+
+
+def _compare(
+    classifier: Classifier,
+    pixels: npt.NDArray[np.uint8],
+    answers: Answers,
+    url: str | None,
+    checkpoint: Path | None,
+    batch_size: int,
+) -> dict[str, Any]:
+    """How the answers of a service and of torch differ from the file's `answers`, of those that are asked for."""
+    found = {}
+    if url is not None:
+        with parity.Service(url, classifier) as service:
+            found["http"] = parity.differences(answers, service.ask(pixels, batch_size))
+    if checkpoint is not None:
+        found["torch"] = parity.differences(answers, parity.ask_torch(checkpoint, classifier, pixels, batch_size))
+    return found
 
 
 def _report(
@@ -243,6 +270,9 @@ def _print_trust(trusted: dict[str, Any]) -> None:
             f"called unknown {row['called_unknown']:.4f} of {row['images']}",
             highlight=False,
         )
+    if "corruptions" in trusted:
+        robustness.show(trusted["corruptions"])
+    parity.show(trusted.get("parity", {}))
 
 
 def _plot(output: Path, scores: Scores, classes: Sequence[str], curves: Mapping[str, calibration.Reliability]) -> None:

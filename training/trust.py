@@ -4,6 +4,7 @@ In: a model file's answers to test images, and to images of unknown things. Out:
 Torch is not needed.
 """
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -19,6 +20,7 @@ from training.calibration import Reliability
 Ask = Callable[[npt.NDArray[np.uint8]], Answers]
 
 _MADE: Final = 5_000  # images of noise, and as many flat ones
+_ON_DEMAND: Final = ("unknown", "corruptions", "parity")  # `unknown` for what it says of images of unknown things
 _DIGITS: Final = 6  # what follows depends on the batch size, by float32's rounding
 _SEED: Final = 1  # not that of the images on which the score was chosen
 
@@ -64,6 +66,20 @@ def examine_unknowns(ask: Ask, known: Answers, path: Path | None) -> dict[str, A
     found["against"] = {name: _separate(known.unknown_score, ask(pixels)) for name, pixels in sets.items()}
     found["against"][path.name]["sha256"] = _sha256(path)
     return found
+
+
+def keep(path: Path, report: dict[str, Any]) -> dict[str, Any]:
+    """`report` and, of the sections that are measured on demand, what the one at `path` has beyond it.
+
+    Only where that is of the same model file and the same images; what is measured again takes the place of the old.
+    """
+    try:
+        earlier = json.loads(path.read_text(encoding="utf-8"))
+        same = earlier["model"]["sha256"] == report["model"]["sha256"] and earlier["data"] == report["data"]
+        kept = {name: {**earlier.get(name, {}), **report.get(name, {})} for name in _ON_DEMAND} if same else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # none, or none of ours
+        kept = {}
+    return {**report, **{name: section for name, section in kept.items() if section}}
 
 
 def _errors(probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int64]) -> dict[str, float]:

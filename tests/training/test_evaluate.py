@@ -15,6 +15,7 @@ from serving.classifier import Classifier
 from serving.errors import UserError
 from training import data, environment, evaluate, files
 from training.data import Images
+from training.intervals import wilson
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -47,22 +48,6 @@ def test_scores_are_those_of_scikit_learn() -> None:
     assert len({scores.accuracy, scores.macro_f1, scores.weighted_f1}) == 3  # three numbers, each by its name
 
 
-@pytest.mark.parametrize(
-    ("successes", "trials", "low", "high"),
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0000, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_wilsons_interval_is_that_of_newcombes_table(successes: int, trials: int, low: float, high: float) -> None:
-    """R. G. Newcombe, Two-sided confidence intervals for the single proportion, Stat. Med. 17, 1998, table I."""
-    assert evaluate.wilson(successes, trials) == pytest.approx((low, high), abs=0.00005)
-
-
-@pytest.mark.parametrize("trials", [1, 9, 12, 20, 10_000])  # 9 and 12 led out of it by rounding
-def test_an_interval_stays_between_0_and_1(trials: int) -> None:
-    for successes in (0, 1, trials - 1, trials):
-        low, high = evaluate.wilson(successes, trials)
-        assert 0 <= low < high <= 1
-
-
 def test_the_batch_size_changes_no_number(tmp_path: Path, measured: Path, small_model: Path, data_root: Path) -> None:
     for batch_size in (1, 32, 1000):
         evaluate.evaluate(small_model, data_root, tmp_path, batch_size=batch_size)
@@ -86,7 +71,7 @@ def test_the_metrics_say_what_was_measured_on_what(
     assert report["data"]["sha256"] == {"test_batch.bin": files.sha256(test_file)}
     hits = int((predicted == fixture_images.labels).sum())
     assert report["accuracy"] == hits / 200
-    assert report["accuracy_interval_95"] == list(evaluate.wilson(hits, 200))
+    assert report["accuracy_interval_95"] == list(wilson(hits, 200))
     assert report["macro_f1"] == pytest.approx(metrics.f1_score(fixture_images.labels, predicted, average="macro"))
     assert list(report["classes"]) == list(data.CLASSES)
     assert {row["support"] for row in report["classes"].values()} == {20}
