@@ -34,7 +34,9 @@ class Pair:
 
 @dataclass(frozen=True)
 class Sample:
-    """A test image (its number from 0 in the order of the data, pixels uint8 [32, 32, 3]) that was taken for a class with that probability."""
+    """A test image that was taken for a class with that probability: its `number` from 0 in the order of the data, and
+    its `pixels` uint8 [32, 32, 3].
+    """
 
     number: int
     pixels: npt.NDArray[np.uint8]

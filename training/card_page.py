@@ -113,7 +113,8 @@ def _hardest(pairs: Pairs) -> str:
     return (
         f"## The hardest pairs\n\n{items(lines)}\n\n"
         "The test images that were confused with the most confidence, a row for each pair; over each its class, the "
-        f"class it was taken for, that class's probability, and its number in the data, from 0:\n\n![Confused]({HARDEST})"
+        "class it was taken for, that class's probability, and its number in the data, from 0:\n\n"
+        f"![Confused]({HARDEST})"
     )
 
 
@@ -156,8 +157,8 @@ def _unknown(found: dict[str, Any]) -> str:
     ]
     header = ("images of none of the classes", "images", "AUROC", "pass where 95 % of the known pass", "called unknown")
     text = (
-        f"{text}\n\n{table(header, rows)}\n\nThe score was fitted to images that were made up of held-out ones, to noise "
-        "and to flat images; its threshold to the validation images."
+        f"{text}\n\n{table(header, rows)}\n\nThe score was fitted to images that were made up of held-out ones, to "
+        "noise and to flat images; its threshold to the validation images."
     )
     if _SEEN in found["against"]:
         text += f" While the kinds of score to choose from were settled, their AUROC on {_SEEN} had been seen: it may "

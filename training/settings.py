@@ -95,7 +95,7 @@ class Settings:
 RECIPES: Final[dict[str, dict[str, Any]]] = {
     "published": {},
     "improved": {
-        "epochs": 24,
+        "epochs": 14,
         "batch_size": 128,
         "learning_rate": 0.015,
         "schedule": "cosine",
@@ -107,6 +107,7 @@ RECIPES: Final[dict[str, dict[str, Any]]] = {
         "flip": True,
         "crop": 4,
         "cutout": 8,
+        "teacher_share": 0.7,
         "input_size": 160,
         "validation_images": 5_000,
     },

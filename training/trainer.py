@@ -13,6 +13,7 @@ the first one writes.
 import copy
 import ctypes
 import dataclasses
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -191,6 +192,7 @@ def _resume(
     if group.first:
         for leftover in folder.glob(".*.part"):  # of a process killed while it wrote
             leftover.unlink()
+        _write_epochs(folder / "config.json", settings.epochs)
         _write_metrics(run)
     return _fit(run, parts, device)
 
@@ -424,6 +426,14 @@ def _write_metrics(run: _Run) -> None:
     header = [item.name for item in dataclasses.fields(Row)]
     files.write_csv(run.folder / "metrics.csv", header, [dataclasses.astuple(row) for row in run.rows])
     run.watch(run.folder)
+
+
+def _write_epochs(path: Path, epochs: int) -> None:
+    """Let `config.json`, where there is one, say how many epochs the run has by now; the rest is as it began."""
+    if path.exists():
+        config = json.loads(path.read_text(encoding="utf-8"))
+        config["settings"]["epochs"] = epochs
+        files.write_json(path, config)
 
 
 def _config(run: _Run, device: torch.device) -> dict[str, Any]:
