@@ -187,7 +187,7 @@ def _parity(found: dict[str, Any]) -> str:
     names = {"http": "over HTTP from the service", "torch": "from torch, with the run's float32 checkpoint"}
     lines = [
         f"{names[name]}: {row['classes_that_differ']:,} of {row['images']:,} images get another class, the largest "
-        f"difference of a probability is {row['largest_probability_difference']:.1e}"
+        f"difference of a probability is {row['largest_probability_difference']:.2g}"
         for name, row in found.items()
     ]
     return f"## The same answers elsewhere\n\n{items(lines)}" if lines else ""
