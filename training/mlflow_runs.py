@@ -139,9 +139,13 @@ class MlflowRuns:
         return run
 
     def _describe(self, run_id: str, config: Mapping[str, Any]) -> None:
-        """Settings as parameters, but with the device and the precision that were chosen; versions as tags."""
+        """Settings as parameters, but with the device and the precision that were chosen; versions as tags.
+
+        MLflow lets no parameter change: `epochs` stays what it was at first when a run is made longer.
+        """
         values = {**config["settings"], "device": config["device"], "precision": config["precision"]}
-        params = [self._mlflow.entities.Param(name, str(value)) for name, value in values.items()]
+        there = self._client.get_run(run_id).data.params
+        params = [self._mlflow.entities.Param(name, str(value)) for name, value in values.items() if name not in there]
         tags = [self._mlflow.entities.RunTag(name, str(value)) for name, value in config["environment"].items()]
         self._client.log_batch(run_id, params=params, tags=tags)
 

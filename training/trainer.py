@@ -192,7 +192,6 @@ def _resume(
     if group.first:
         for leftover in folder.glob(".*.part"):  # of a process killed while it wrote
             leftover.unlink()
-        _write_epochs(folder / "config.json", settings.epochs)
         _write_metrics(run)
     return _fit(run, parts, device)
 
@@ -409,6 +408,7 @@ def _save(run: _Run, improved: bool = False) -> None:
     if run.average:
         last["average"] = run.average.state_dict()
     _write_checkpoint(run.folder / "last.pt", last)
+    _write_epochs(run.folder / "config.json", run.settings.epochs)
     _write_metrics(run)
 
 
@@ -432,8 +432,9 @@ def _write_epochs(path: Path, epochs: int) -> None:
     """Let `config.json`, where there is one, say how many epochs the run has by now; the rest is as it began."""
     if path.exists():
         config = json.loads(path.read_text(encoding="utf-8"))
-        config["settings"]["epochs"] = epochs
-        files.write_json(path, config)
+        if config["settings"]["epochs"] != epochs:
+            config["settings"]["epochs"] = epochs
+            files.write_json(path, config)
 
 
 def _config(run: _Run, device: torch.device) -> dict[str, Any]:

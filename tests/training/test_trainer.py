@@ -49,7 +49,9 @@ def test_two_epochs_and_two_more_equal_four_bit_for_bit(
     parts = trainer.resume(_copy(small_run, tmp_path / "parts"), data_root, epochs=4)
     assert len(_rows(whole)) == 4
     _assert_same_run(parts, whole)
-    assert (parts / "config.json").read_text() == (whole / "config.json").read_text().replace('"whole"', '"parts"')
+    assert (parts / "config.json").read_text() == (whole / "config.json").read_text().replace(
+        '"whole"', f'"{small_run.name}"'
+    )
 
 
 def test_a_run_killed_in_mid_epoch_continues_as_if_nothing_had_been(
