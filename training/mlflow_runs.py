@@ -95,6 +95,7 @@ class MlflowRuns:
 
         loaded, run_id = onnx.load(model), self._run.info.run_id
         described = {item.key: item.value for item in loaded.metadata_props}
+        self._mlflow.set_experiment(experiment_id=self._run.info.experiment_id)  # else models go into the default one
         info = self._mlflow.models.Model.log(
             artifact_path=None,
             name="model",

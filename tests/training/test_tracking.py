@@ -414,6 +414,8 @@ def test_the_commands_of_the_page_train_resume_export_and_register(
     (version,) = client().search_model_versions(f"name = '{name}'")
     assert version.run_id == mlflow_run(folder).info.run_id
     assert mlflow_run(folder).info.status == "FINISHED"
+    (logged,) = client().search_logged_models([mlflow_run(folder).info.experiment_id])
+    assert logged.model_id == version.source.removeprefix("models:/")
 
     import mlflow
 
