@@ -54,6 +54,7 @@ KINDS: Final = (
 _LIMIT: Final = 10_000_000
 _THOUSAND_MILLION: Final = 10**9
 _DAY: Final = 86_400
+_HOUR: Final = 3_600
 
 Row = dict[str, Any]
 
@@ -188,9 +189,9 @@ def tables(rows: Sequence[Row]) -> dict[str, str]:
         for row in curve
     ]
     whole = [
-        ["CPU time", f"{cpu_each * _THOUSAND_MILLION / _DAY / 365:.1f} years of one CPU"],
+        ["CPU time", f"{cpu_each * _THOUSAND_MILLION / _DAY:,.0f} days of one CPU"],
         [f"on {last['cpus']} such CPUs", f"{each * _THOUSAND_MILLION / _DAY:,.0f} days"],
-        ["on 1,000 such CPUs", f"{cpu_each * _THOUSAND_MILLION / _DAY / 1000:.1f} days"],
+        ["on 1,000 such CPUs", f"{cpu_each * _THOUSAND_MILLION / _HOUR / 1000:.1f} hours"],
         ["images read, as here", f"{image_bytes * _THOUSAND_MILLION / 1e12:.1f} TB"],
         ["table written, CSV with 5 classes", f"{row_bytes * _THOUSAND_MILLION / 1e9:,.0f} GB"],
     ]

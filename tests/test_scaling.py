@@ -72,7 +72,7 @@ def test_the_tables_say_what_the_rows_say() -> None:
     made = predict.tables(rows)
     assert "| PNG | 37.5 | 1,000.0 | 32.5 | 90.0 % |" in made["share"]
     assert made["each"] == "Start-up apart, an image takes 20.0 ms here, and 40.0 ms of CPU time."
-    assert "| CPU time | 1.3 years of one CPU |" in made["whole"]
+    assert "| CPU time | 463 days of one CPU |" in made["whole"]
     assert "| on 2 such CPUs | 231 days |" in made["whole"]
     assert "| images read, as here | 2.0 TB |" in made["whole"]
     assert "| table written, CSV with 5 classes | 100 GB |" in made["whole"]
