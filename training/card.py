@@ -60,20 +60,19 @@ def card(folder: Path, data_root: Path) -> Path:
     rows = samples(classifier, images, pairs)
     report.plot_samples(folder / card_page.HARDEST, rows)
     with files.replacing(folder / PAGE) as partial:
-        partial.write_text(render(folder), encoding="utf-8")
+        partial.write_text(_page(classifier, metrics, pairs), encoding="utf-8")
     return folder / PAGE
 
 
 def render(folder: Path) -> str:
     """The page of the model in `folder`. Raises `UserError` as `card`."""
     classifier, metrics = read(folder)
-    confusion = np.array(metrics["confusion"])
-    return card_page.render(
-        classifier.metadata,
-        metrics,
-        [(*pair.names, *pair.swapped) for pair in hardest(confusion, classifier.classes)],
-        f1_interval(confusion),
-    )
+    return _page(classifier, metrics, hardest(np.array(metrics["confusion"]), classifier.classes))
+
+
+def _page(classifier: Classifier, metrics: dict[str, Any], pairs: list[Pair]) -> str:
+    rows = [(*pair.names, *pair.swapped) for pair in pairs]
+    return card_page.render(classifier.metadata, metrics, rows, f1_interval(np.array(metrics["confusion"])))
 
 
 def read(folder: Path) -> tuple[Classifier, dict[str, Any]]:

@@ -141,17 +141,18 @@ def test_other_answers_are_counted_and_a_busy_service_is_asked_again(
     assert found["largest_probability_difference"] == pytest.approx(expected, abs=1e-8)
 
 
+def ours_at_first(classifier: Classifier, then: httpx.Response) -> Handler:
+    """A service that says it serves the file of `classifier`, and answers `then` when it is asked."""
+    ours = httpx.Response(200, json={"sha256": classifier.sha256})
+    return lambda request: ours if request.url.path == "/model" else then
+
+
 def test_a_model_that_changes_while_it_is_asked_is_noticed(
     model: Path, answer: Callable[[Handler], None], fixture_images: Images
 ) -> None:
     classifier = Classifier(model)
 
-    def respond(request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/model":
-            return httpx.Response(200, json={"sha256": classifier.sha256})
-        return httpx.Response(200, json={"results": [], "model": {"sha256": "0" * 64}})
-
-    answer(respond)
+    answer(ours_at_first(classifier, httpx.Response(200, json={"results": [], "model": {"sha256": "0" * 64}})))
     with parity.Service("http://elsewhere", classifier) as service, pytest.raises(UserError, match="another model"):
         service.ask(fixture_images.pixels, 32)
 
@@ -167,12 +168,7 @@ def test_an_error_of_the_service_is_told(
 ) -> None:
     classifier = Classifier(model)
 
-    def respond(request: httpx.Request) -> httpx.Response:
-        if request.url.path == "/model":
-            return httpx.Response(200, json={"sha256": classifier.sha256})
-        return httpx.Response(413, json={"error": {"code": "too_many_images"}})
-
-    answer(respond)
+    answer(ours_at_first(classifier, httpx.Response(413, json={"error": {"code": "too_many_images"}})))
     with parity.Service("http://elsewhere", classifier) as service, pytest.raises(UserError, match="too_many_images"):
         service.ask(fixture_images.pixels, 32)
 
