@@ -227,7 +227,7 @@ def _compression(facts: Mapping[str, str]) -> str:
     header = ("step", "MB", "accuracy", "macro F1", "ms at batch 1", "ms at batch 32")
     return (
         "## From the run to the file\n\n"
-        f"`alexnet compress --rank {facts['rank']} --fine-tune-steps {found['fine_tune_steps']} "
+        f"`alexnet compress --rank {found.get('rank_asked') or 'auto'} --fine-tune-steps {found['fine_tune_steps']} "
         f"--precision {facts['precision']}`, measured on the {found['validation_images']:,} validation images; the "
         f"times were taken beside each other on {json.loads(facts['compressed_with'])['cpu']}:\n\n{table(header, rows)}"
     )

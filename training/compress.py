@@ -119,7 +119,12 @@ def compress(
     parity = export.parity_images(data_root)
     parts = dataset.read_again(data_root, known, settings["validation_images"], settings["seed"], path)
     _check_enough(parts, rank)
-    facts: dict[str, Any] = {"precision": precision, "validation_images": len(parts.validation), "max_drop": max_drop}
+    facts: dict[str, Any] = {
+        "rank_asked": rank,
+        "precision": precision,
+        "validation_images": len(parts.validation),
+        "max_drop": max_drop,
+    }
     with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True)) as progress:
         bench = _Bench(Path(folder), parts.training, parts.validation, parity, progress)
         probabilities = export.Probabilities(model)

@@ -72,10 +72,11 @@ def _compression(facts: dict[str, str], metrics: dict[str, Any]) -> str:
     """What `alexnet compress` did to the model, when it did."""
     if "compression" not in facts:
         return ""
-    tuned, calibration = json.loads(facts["compression"])["fine_tune_steps"], metrics["calibration"]
-    now, before = (100 * found["expected_calibration_error"] for found in (calibration, calibration["before"]))
+    found, calibration = json.loads(facts["compression"]), metrics["calibration"]
+    now, before = (100 * errors["expected_calibration_error"] for errors in (calibration, calibration["before"]))
+    flags = f"--rank {found.get('rank_asked') or 'auto'} --fine-tune-steps {found['fine_tune_steps']}"
     return (
-        f"`alexnet compress --rank {facts['rank']} --fine-tune-steps {tuned}` made it of the run "
+        f"`alexnet compress {flags}` made it of the run "
         f"({facts['precision']}) and calibrated it: the expected calibration error is {now:.1f} %, and was "
         f"{before:.1f} %. "
     )
