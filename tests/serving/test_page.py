@@ -277,7 +277,12 @@ def test_busy_service(new_page: NewPage, start_service: StartService, slow_model
         page = new_page(server)
         cat = (SAMPLES / "cat.png").read_bytes()
         many = [("images", cat)] * 640  # 20 runs of the model: longer than the page is patient
-        work = threading.Thread(target=lambda: httpx.post(f"{server.url}/classify_batch", files=many, timeout=120))
+
+        def occupy() -> None:  # a preview that is still being answered takes the only place: then once more
+            while httpx.post(f"{server.url}/classify_batch", files=many, timeout=120).status_code == 503:
+                pass
+
+        work = threading.Thread(target=occupy)
         work.start()
         while httpx.post(f"{server.url}/preview", files={"image": cat}).status_code != 503:
             assert work.is_alive()
