@@ -4,6 +4,7 @@ In and out: pixels uint8 [N, 32, 32, 3] on any device. A batch is changed as a w
 images or worker processes.
 """
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -40,8 +41,7 @@ class Augment:
             pixels = pixels[each, rows[:, :, None], columns[:, None, :]]
         if self.cutout:
             covered = self._covered(height, count, device)[:, :, None] & self._covered(width, count, device)[:, None, :]
-            grey = torch.tensor(_GREY, dtype=torch.uint8, device=device)
-            pixels = torch.where(covered[..., None], grey, pixels)
+            pixels = torch.where(covered[..., None], _grey(device), pixels)
         return pixels
 
     def _places(self, side: int, count: int, device: torch.device) -> Tensor:
@@ -55,3 +55,9 @@ class Augment:
         first = torch.randint(0, side, (count, 1), device=device, generator=self.generator) - self.cutout // 2
         places = torch.arange(side, device=device)
         return (places >= first) & (places < first + self.cutout)
+
+
+@functools.cache
+def _grey(device: torch.device) -> Tensor:
+    """Made once: a step that a GPU has recorded cannot fetch anything from the CPU."""
+    return torch.tensor(_GREY, dtype=torch.uint8, device=device)

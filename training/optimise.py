@@ -70,17 +70,31 @@ def optimizer(model: nn.Module, settings: Settings) -> torch.optim.SGD:
 
 
 def restore(optimizer: torch.optim.SGD, saved: dict[str, Any]) -> None:
-    """Give `optimizer` its `saved` state; the full rates stay its own, for a version before this one saved none."""
+    """Give `optimizer` its `saved` state; the full rates stay its own, for a version before this one saved none.
+
+    The rates become plain numbers, wherever the run that saved them kept them.
+    """
     full_rates = [group["full_rate"] for group in optimizer.param_groups]
     optimizer.load_state_dict(saved)
     for group, rate in zip(optimizer.param_groups, full_rates, strict=True):
         group["full_rate"] = rate
+        group["lr"] = float(group["lr"])
+
+
+def keep_rates_on(device: torch.device, optimizer: torch.optim.SGD) -> None:
+    """Keep the learning rates of `optimizer` on `device`, for a recorded step reads them there."""
+    for group in optimizer.param_groups:
+        group["lr"] = torch.tensor(float(group["lr"]), device=device)
 
 
 def set_rate(optimizer: torch.optim.SGD, settings: Settings, step: int, steps: int) -> None:
     """Give every group of `optimizer` its learning rate at `step` (from 0) of `steps`."""
     for group in optimizer.param_groups:
-        group["lr"] = group["full_rate"] * rate_factor(settings, step, steps)
+        rate = group["full_rate"] * rate_factor(settings, step, steps)
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate)
+        else:
+            group["lr"] = rate
 
 
 def rate_factor(settings: Settings, step: int, steps: int) -> float:

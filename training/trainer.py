@@ -22,14 +22,12 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch import Tensor, nn
 
 from serving.errors import UserError
-from training import data, dataset, environment, files, optimise, processes
-from training.augment import Augment
+from training import data, dataset, environment, epochs, files, optimise, processes
+from training.epochs import Tensors, Training
 from training.model import AlexNet, load_initial_weights
 from training.processes import Processes
 from training.settings import Settings
@@ -83,13 +81,6 @@ class _Run:
     @property
     def best_accuracy(self) -> float:
         return max((row.validation_accuracy for row in self.rows), default=-1.0)
-
-
-@dataclass(frozen=True)
-class _Tensors:
-    pixels: Tensor  # uint8 [N, 32, 32, 3]
-    labels: Tensor  # int64 [N]
-    class_weights: Tensor | None = None  # float32 [classes]
 
 
 def start(
@@ -236,12 +227,11 @@ def _fit(run: _Run, parts: dataset.Parts, device: torch.device) -> Path:
 
 def _fit_epochs(run: _Run, training: data.Images, validation: data.Images, device: torch.device) -> Path:
     settings = run.settings
-    engine = run.group.together(run.model)
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=_uses_bf16(settings, device))
-    train_set, validation_set = _to_tensors(training, device), _to_tensors(validation, device)
+    train_set, validation_set = Tensors.of(training, device), Tensors.of(validation, device)
     if settings.class_weights:
-        weights = optimise.class_weights(train_set.labels, len(run.known.classes))
-        train_set = dataclasses.replace(train_set, class_weights=weights)
+        train_set = train_set.weighted(len(run.known.classes))
+    work = Training(settings, run.model, run.optimizer, train_set, autocast, run.group, run.average, run.teacher)
     steps = [-(-len(training) // settings.batch_size), -(-len(validation) // settings.validation_batch_size)]
     columns = (
         TextColumn("{task.description}"),
@@ -257,11 +247,9 @@ def _fit_epochs(run: _Run, training: data.Images, validation: data.Images, devic
         for epoch in range(len(run.rows) + 1, settings.epochs + 1):
             progress.update(task, description=f"epoch {epoch}/{settings.epochs}")
             started = time.perf_counter()
-            training_loss, training_accuracy = _train_epoch(
-                run, engine, train_set, autocast, lambda: progress.advance(task)
-            )
+            training_loss, training_accuracy = work.epoch(epoch, lambda: progress.advance(task))
             size = settings.validation_batch_size
-            validation_loss, validation_accuracy = _validate(
+            validation_loss, validation_accuracy = epochs.validate(
                 run.answering, validation_set, size, autocast, lambda: progress.advance(task), run.group
             )
             seconds = round(time.perf_counter() - started, 2)
@@ -275,90 +263,6 @@ def _fit_epochs(run: _Run, training: data.Images, validation: data.Images, devic
             if run.group.first:
                 print(_row_text(row, settings.epochs), flush=True)
     return run.folder
-
-
-def _train_epoch(
-    run: _Run, engine: nn.Module, images: _Tensors, autocast: torch.autocast, advance: Callable[[], None]
-) -> tuple[float, float]:
-    """One pass in random order; returns mean loss and accuracy. Nothing waits for the device before the last step.
-
-    All processes draw the same order and the same changes of a whole batch; each computes its part of it.
-    """
-    settings, model, group, device = run.settings, run.model, run.group, images.labels.device
-    seed = _epoch_seed(settings.seed, len(run.rows) + 1)
-    torch.manual_seed(seed)
-    order = torch.randperm(len(images.labels)).to(device)
-    drawing = None  # torch's own generator, dropout's too
-    if group.count > 1:
-        drawing = torch.Generator(device).manual_seed(seed)
-        if device.type == "cpu":
-            torch.randperm(len(order), generator=drawing)  # where the generator of a lone process stands by now
-        group.seed_dropout(seed)
-    augment = Augment(settings.flip, settings.crop, settings.cutout, drawing)
-    model.train()
-    summed_loss, correct = _counters(device)
-    batches = order.split(settings.batch_size)
-    first_step = len(run.rows) * len(batches)
-    for step, indices in enumerate(batches, first_step):
-        mine, weight = group.share(torch.arange(len(indices), device=device))
-        pixels, labels = augment(images.pixels[indices])[mine], images.labels[indices[mine]]
-        with autocast:  # left before the next step: it caches the weights' bf16 copies until then
-            logits = engine(pixels)
-            taught = _ask(run.teacher, pixels, settings.flip)
-        loss = optimise.loss(logits, labels, taught, settings, images.class_weights) * weight
-        run.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimise.set_rate(run.optimizer, settings, step, settings.epochs * len(batches))
-        run.optimizer.step()
-        if run.average:
-            optimise.move_average(run.average, model, settings.average_decay, step + 1)
-        summed_loss += loss.detach().double() * len(indices) / group.count
-        if weight:
-            correct += (logits.detach().argmax(1) == labels).sum()
-        advance()
-    group.add_up(summed_loss, correct)
-    return summed_loss.item() / len(order), correct.item() / len(order)
-
-
-@torch.no_grad()
-def _ask(teacher: Teacher | None, pixels: Tensor, flip: bool) -> Tensor | None:
-    """The teacher's logits; where images are mirrored at random, the mean for both views, which is right more often."""
-    if teacher is None:
-        return None
-    answer: Tensor = teacher(pixels)
-    return (answer + teacher(pixels.flip(2))) / 2 if flip else answer
-
-
-@torch.inference_mode()
-def _validate(
-    model: nn.Module,
-    images: _Tensors,
-    batch_size: int,
-    autocast: torch.autocast,
-    advance: Callable[[], None],
-    group: Processes = Processes(),  # noqa: B008 (it is frozen)
-) -> tuple[float, float]:
-    """Mean loss and accuracy over `images`, counted by image, so that a smaller last batch weighs what it holds.
-
-    Whole batches go round the processes in turn.
-    """
-    model.eval()
-    summed_loss, correct = _counters(images.labels.device)
-    batches = zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True)
-    for number, (pixels, labels) in enumerate(batches):
-        advance()
-        if number % group.count != group.rank:
-            continue
-        with autocast:
-            logits = model(pixels)
-        summed_loss += F.cross_entropy(logits.double(), labels, reduction="sum")
-        correct += (logits.argmax(1) == labels).sum()
-    group.add_up(summed_loss, correct)
-    return summed_loss.item() / len(images.labels), correct.item() / len(images.labels)
-
-
-def _counters(device: torch.device) -> tuple[Tensor, Tensor]:
-    return torch.zeros((), dtype=torch.float64, device=device), torch.zeros((), dtype=torch.int64, device=device)
 
 
 def _network(settings: Settings, classes: int) -> AlexNet | Teacher:
@@ -469,10 +373,6 @@ def _print_sizes(parts: dataset.Parts, settings: Settings) -> None:
         print(f"the classes are unequal: the number to watch is the macro F1 of `alexnet evaluate`{advice}")
 
 
-def _to_tensors(images: data.Images, device: torch.device) -> _Tensors:
-    return _Tensors(torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device))
-
-
 def _device(settings: Settings) -> torch.device:
     available = torch.cuda.is_available()
     if settings.device == "cuda" and not available:
@@ -490,10 +390,6 @@ def has_bf16(device: torch.device) -> bool:
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     found = torch.cpu.get_capabilities()
     return any(found.get(name, False) for name in ("avx512_bf16", "amx_bf16"))
-
-
-def _epoch_seed(seed: int, epoch: int) -> int:
-    return seed * 1_000_003 + epoch
 
 
 def _row_text(row: Row, epochs: int) -> str:

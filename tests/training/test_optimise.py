@@ -37,6 +37,28 @@ def test_every_group_gets_its_own_share_of_the_rate() -> None:
     assert found == {(0.25, 0.01, True), (0.25, 0.0, False), (0.025, 0.01, True), (0.025, 0.0, False)}
 
 
+def test_rates_that_a_device_holds_are_the_same_rates_and_are_saved_as_numbers() -> None:
+    settings = dataclasses.replace(COSINE, features_rate=0.1)
+    weights = []
+    for held in (False, True):
+        torch.manual_seed(0)
+        model = nn.ModuleDict({"network": nn.ModuleDict({"features": nn.Linear(3, 3), "rest": nn.Linear(3, 3)})})
+        optimizer = optimise.optimizer(model, settings)
+        if held:
+            optimise.keep_rates_on(torch.device("cpu"), optimizer)
+        for step in (0, 60):
+            optimise.set_rate(optimizer, settings, step, 110)
+            for weight in model.parameters():
+                weight.grad = torch.ones_like(weight)
+            optimizer.step()
+        weights.append(torch.cat([weight.detach().flatten() for weight in model.parameters()]))
+    assert torch.allclose(*weights, rtol=1e-6)
+    fresh = optimise.optimizer(model, settings)
+    optimise.restore(fresh, optimizer.state_dict())
+    assert [group["lr"] for group in fresh.param_groups] == pytest.approx([0.025, 0.25])
+    assert all(isinstance(group["lr"], float) for group in fresh.param_groups)
+
+
 def test_the_published_run_has_one_group_of_all_weights() -> None:
     model = AlexNet(10, 63)
     (group,) = optimise.optimizer(model, Settings()).param_groups

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from serving.errors import UserError
 from tests.conftest import VALIDATION_IMAGES
-from training import export, trainer
+from training import epochs, export, trainer
 from training.data import Images
 from training.settings import Settings
 from training.teacher import Teacher
@@ -62,8 +62,8 @@ def test_a_stopped_run_resumes_bit_for_bit_with_its_average(
             raise KeyboardInterrupt
         return validate(*given)  # type: ignore[arg-type]
 
-    validate = trainer._validate
-    monkeypatch.setattr(trainer, "_validate", stop_in_the_second_epoch)
+    validate = epochs.validate
+    monkeypatch.setattr(epochs, "validate", stop_in_the_second_epoch)
     with pytest.raises(KeyboardInterrupt):
         trainer.start(TEACHER, data_root, tmp_path / "run")
     monkeypatch.undo()

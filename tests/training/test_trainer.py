@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from serving.errors import UserError
 from tests.conftest import write_binary
-from training import data, files, trainer
+from training import data, epochs, files, trainer
 from training.data import Images
 from training.model import AlexNet
 from training.settings import Settings
@@ -153,7 +153,7 @@ def test_known_predictions_are_counted_by_image_whatever_the_batch_size(batch_si
     written = torch.tensor([3] * 30 + [5] * 3)  # the last of two batches of 32 holds one image
     labels = torch.tensor([3] * 20 + [4] * 10 + [5] * 3)
     pixels = written.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 32, 32, 3)
-    loss, accuracy = trainer._validate(_Reader(), trainer._Tensors(pixels, labels), batch_size, _fp32(), lambda: None)
+    loss, accuracy = epochs.validate(_Reader(), epochs.Tensors(pixels, labels), batch_size, _fp32(), lambda: None)
     assert accuracy == 23 / 33
     right, wrong = np.log(1 + 9 * np.exp(-4)), np.log(1 + 9 * np.exp(-4)) + 4
     assert loss == pytest.approx((23 * right + 10 * wrong) / 33, rel=1e-12)
@@ -162,8 +162,8 @@ def test_known_predictions_are_counted_by_image_whatever_the_batch_size(batch_si
 def test_validation_does_not_depend_on_the_batch_size(small_run: Path, fixture_images: Images) -> None:
     model = _restore(small_run / "best.pt").train()  # as an epoch leaves it: validation has to turn dropout off
     some = fixture_images.take(np.arange(70))
-    tensors = trainer._Tensors(torch.from_numpy(some.pixels), torch.from_numpy(some.labels))
-    results = [trainer._validate(model, tensors, size, _fp32(), lambda: None) for size in (1, 32, 1000)]
+    tensors = epochs.Tensors(torch.from_numpy(some.pixels), torch.from_numpy(some.labels))
+    results = [epochs.validate(model, tensors, size, _fp32(), lambda: None) for size in (1, 32, 1000)]
     assert {accuracy for _, accuracy in results} == {results[0][1]}
     assert [loss for loss, _ in results] == pytest.approx([results[0][0]] * 3, rel=1e-6)
 
