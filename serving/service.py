@@ -52,16 +52,20 @@ Picture = Annotated[Path, ContentType("image/*")]
 TopK = Annotated[int, Ge(1), Le(MAX_TOP_K)]
 
 
-def _load() -> tuple[settings.Settings, int, Classifier]:
-    try:
-        found = settings.load()
-        workers, threads = cpus.divide(found.workers, found.gpu != "never")
-        return found, workers, Classifier(found.model, threads=found.threads or threads, gpu=found.gpu, beside=True)
-    except UserError as error:
-        raise BentoMLException(str(error)) from None
+@functools.cache
+def classifier() -> Classifier:
+    """The model of this process."""
+    return Classifier(SETTINGS.model, threads=SETTINGS.threads or _THREADS, gpu=SETTINGS.gpu, beside=True)
 
 
-SETTINGS, WORKERS, CLASSIFIER = _load()
+try:
+    SETTINGS: Final = settings.load()
+    WORKERS, _THREADS = cpus.divide(SETTINGS.workers, SETTINGS.gpu != "never")
+    classifier()
+except UserError as error:
+    raise BentoMLException(str(error)) from None
+if bentoml.server_context.worker_index is None:
+    classifier.cache_clear()  # the process that starts the workers has checked it, and never answers
 logs.configure(SETTINGS.log_format)
 # The longest that a request can take.
 _LONGEST_SECONDS: Final = SETTINGS.upload_time_limit + SETTINGS.time_limit + 10.0
@@ -80,7 +84,7 @@ class AlexNetService:
     def __init__(self) -> None:
         if len(installed_runtimes()) > 1:
             logs.LOGGER.warning("onnxruntime and onnxruntime-gpu are both installed: the GPU cannot be used")
-        self.api = Api(CLASSIFIER, SETTINGS, Metrics(), CONCURRENCY, protocol.in_hand)  # warm before ready
+        self.api = Api(classifier(), SETTINGS, Metrics(), CONCURRENCY, protocol.in_hand)  # warm before ready
         self.routes = self.api.routes()
         gc.freeze()  # a collection that looks at all of BentoML takes tens of milliseconds, in the middle of a request
 

@@ -135,9 +135,17 @@ def test_a_preferred_gpu_that_is_missing_is_said_everywhere_and_threads_follow_t
 @pytest.mark.parametrize(("allowed", "workers", "expected"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (1, 4, 1)])
 def test_workers_share_the_usable_cpus(allowed: int, workers: int, expected: int, tiny_model: Path) -> None:
     code = f"import serving.cpus as c; c.usable_cpus = lambda: {allowed}\nfrom serving import service\n"
-    assert imported(code + "print(service.CLASSIFIER.threads)", tiny_model, ALEXNET_WORKERS=str(workers)) == str(
+    assert imported(code + "print(service.classifier().threads)", tiny_model, ALEXNET_WORKERS=str(workers)) == str(
         expected
     )
+
+
+@pytest.mark.parametrize(("index", "held"), [(None, 0), (1, 1)])
+def test_the_process_that_starts_the_workers_checks_the_model_and_does_not_keep_it(
+    index: int | None, held: int, tiny_model: Path
+) -> None:
+    code = f"import bentoml\nbentoml.server_context.worker_index = {index}\nfrom serving import service\n"
+    assert imported(code + "print(service.classifier.cache_info().currsize)", tiny_model) == str(held)
 
 
 def test_the_model_is_warm_before_the_service_is_ready(tiny_model: Path, tmp_path: Path) -> None:
