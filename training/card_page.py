@@ -245,7 +245,9 @@ def _data(facts: Mapping[str, str], metrics: dict[str, Any]) -> str:
         "[CIFAR-10](https://www.cs.toronto.edu/~kriz/cifar.html) (A. Krizhevsky, 2009): 50,000 training images, of "
         f"which {settings['validation_images']:,} were held out for choosing, and 10,000 test images. "
     )
-    if settings["init"] != "none":
+    if settings["init"].endswith(".pt"):
+        text += f"All layers start from those of another run, `{settings['init']}`. "
+    elif settings["init"] != "none":
         text += "The convolutions start from AlexNet's ImageNet weights, the linear layers fresh. "
     for name, sha256 in metrics["data"]["sha256"].items():
         if numbers := _APPROXIMATE.get(sha256):

@@ -21,6 +21,7 @@ from serving.classifier import Classifier
 from serving.errors import UserError
 from training import data, dataset, environment, files, trainer
 from training.model import AlexNet
+from training.settings import Settings
 
 NAME: Final = "alexnet-cifar10"
 NAME_OF_OTHERS: Final = "alexnet"  # of models that know other classes
@@ -130,7 +131,7 @@ def to_onnx(
 def metadata(path: Path, saved: dict[str, Any], rank: int | None) -> dict[str, str]:
     """What the file says about itself: classes, where its weights are from, and the versions that made it."""
     last = saved["rows"][-1] if saved["rows"] else None  # of the weights in this file, in best.pt and last.pt alike
-    settings = {**saved["settings"], "init": Path(saved["settings"]["init"]).name}
+    settings = {**saved["settings"], "init": Settings.from_dict(saved["settings"]).init_name}
     known = dataset.Known.of(saved)
     return {
         "name": NAME if known.classes == data.CLASSES else NAME_OF_OTHERS,

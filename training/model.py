@@ -94,7 +94,7 @@ def _download_imagenet() -> dict[str, Tensor]:
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:
     if path.suffix != ".safetensors":
-        raise UserError(f"--init {path}: give imagenet, none, or a file that ends in .safetensors")
+        raise UserError(f"--init {path}: give imagenet, none, or a file that ends in .safetensors or .pt")
     try:
         return load_file(path)
     except FileNotFoundError as error:

@@ -8,6 +8,7 @@ import dataclasses
 import math
 import typing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal, Self
 
 from serving.errors import UserError
@@ -63,7 +64,9 @@ class Settings:
         "training images held out to choose the best epoch; of your own pictures a fifth, where this is not given",
         minimum=1,
     )
-    init: str = _field("imagenet", "first weights: imagenet (torchvision's), none, or a .safetensors file")
+    init: str = _field(
+        "imagenet", "first weights: imagenet (torchvision's), none, a .safetensors file, or the .pt of another run"
+    )
     seed: int = _field(0, "drives the split, the fresh layers, the order and the dropout", minimum=0, below=2**32)
     device: Device = _field("auto", "where to compute")
     precision: Precision = _field("auto", "bf16 is autocast; auto takes it where the hardware has it")
@@ -81,6 +84,17 @@ class Settings:
                 raise UserError(f"{flag} is {value}; give {' or '.join(choices)}")
         if self.network == "alexnet" and self.input_size < _SMALLEST_ALEXNET:
             raise UserError(f"--input-size is {self.input_size}; give {_SMALLEST_ALEXNET} or more")
+
+    @property
+    def starts_from_run(self) -> bool:
+        """Whether the first weights are those of a checkpoint."""
+        return self.init.endswith(".pt")
+
+    @property
+    def init_name(self) -> str:
+        """`init` for those who have not this machine's folders: the file's name, of a checkpoint its run's too."""
+        path = Path(self.init)
+        return f"{path.parent.name}/{path.name}" if self.starts_from_run else path.name
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

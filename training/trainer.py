@@ -34,6 +34,7 @@ from training.settings import Settings
 from training.teacher import Teacher
 
 _WHITENING_IMAGES: Final = 2_000
+_LAST_LAYER: Final = ("network.classifier.6.weight", "network.classifier.6.bias")
 
 
 def _nobody(_: Path) -> None:
@@ -116,11 +117,13 @@ def _start(
     _keep_freed_memory()
     torch.manual_seed(settings.seed)
     model = _network(settings, len(dataset.classes(data_root)))
-    if isinstance(model, AlexNet):
+    if isinstance(model, AlexNet) and not settings.starts_from_run:
         load_initial_weights(model, settings.init)
     _prepare(data_root, group)
     parts = dataset.read_parts(data_root, settings.validation_images, settings.seed, exactly=exactly)
     settings = dataclasses.replace(settings, validation_images=len(parts.validation))
+    if settings.starts_from_run:
+        _load_weights_of_run(model, settings, parts.known)
     teacher = _load_teacher(settings, parts.known, device)
     if isinstance(model, Teacher):
         model.whiten(torch.from_numpy(parts.training.pixels[:_WHITENING_IMAGES]))
@@ -286,14 +289,37 @@ def _load_teacher(settings: Settings, known: dataset.Known, device: torch.device
             f"--teacher {settings.teacher}: it learnt other classes or pictures; train one on the same data with "
             "--recipe teacher"
         )
-    if theirs.seed != settings.seed or theirs.validation_images < settings.validation_images:
-        raise UserError(
-            f"--teacher {settings.teacher}: it was trained on images that this run validates on; train one with "
-            f"--seed {settings.seed} --validation-images {settings.validation_images}"
-        )
+    _check_unseen("--teacher", settings.teacher, theirs, settings)
     teacher = Teacher(len(saved["classes"]), theirs.input_size)
     teacher.load_state_dict(saved["model"])
     return teacher.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _load_weights_of_run(model: AlexNet | Teacher, settings: Settings, known: dataset.Known) -> None:
+    """Begin with the weights of the checkpoint `settings.init`; of other classes, with all but those of the last layer.
+
+    Raises `UserError` on one of another network, or one that has seen this run's validation images.
+    """
+    saved = load_checkpoint(Path(settings.init))
+    theirs = Settings.from_dict(saved["settings"])
+    if theirs.network != settings.network or settings.network != "alexnet":
+        raise UserError(f"--init {settings.init}: an AlexNet alone can begin with the weights of a run, of an AlexNet")
+    found = dataset.Known.of(saved)
+    if found == known:
+        _check_unseen("--init", settings.init, theirs, settings)
+    weights = dict(saved["model"])
+    if found.classes != known.classes:
+        weights |= {name: value for name, value in model.state_dict().items() if name in _LAST_LAYER}
+    model.load_state_dict(weights)
+
+
+def _check_unseen(flag: str, given: str, theirs: Settings, settings: Settings) -> None:
+    """Refuse a checkpoint that learnt images which a run with `settings`, on the same data, validates on."""
+    if theirs.seed != settings.seed or theirs.validation_images < settings.validation_images:
+        raise UserError(
+            f"{flag} {given}: it was trained on images that this run validates on; train one with "
+            f"--seed {settings.seed} --validation-images {settings.validation_images}"
+        )
 
 
 def _save(run: _Run, improved: bool = False) -> None:
@@ -345,8 +371,8 @@ def _config(run: _Run, device: torch.device) -> dict[str, Any]:
     init, teacher = Path(run.settings.init), Path(run.settings.teacher)
     return {
         "run": run.folder.name,
-        "settings": {**dataclasses.asdict(run.settings), "init": init.name, "teacher": teacher.name},
-        "init_sha256": files.sha256(init) if init.suffix == ".safetensors" else None,
+        "settings": {**dataclasses.asdict(run.settings), "init": run.settings.init_name, "teacher": teacher.name},
+        "init_sha256": files.sha256(init) if init.suffix in (".safetensors", ".pt") else None,
         "teacher_sha256": files.sha256(teacher) if run.teacher else None,
         "device": device.type,
         "precision": "bf16" if _uses_bf16(run.settings, device) else "fp32",

@@ -91,7 +91,7 @@ def test_an_init_file_with_an_unknown_tensor_is_refused_by_its_name(
         ("absent.safetensors", None, "no such file"),
         ("damaged.safetensors", b"\xff" * 100, "not a readable safetensors file"),
         ("cut.safetensors", b"", "not a readable safetensors file"),
-        ("weights.pt", b"", "give imagenet, none, or a file that ends in .safetensors"),
+        ("weights.bin", b"", "give imagenet, none, or a file that ends in .safetensors or .pt"),
     ],
 )
 def test_an_unreadable_init_file_is_refused_in_one_line(

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from serving.errors import UserError
 from tests.conftest import write_binary
-from training import data, epochs, files, trainer
+from training import data, dataset, epochs, files, trainer
 from training.data import Images
 from training.model import AlexNet
 from training.settings import Settings
@@ -233,6 +233,45 @@ def test_a_run_that_cannot_be_is_refused_before_anything_is_written(
     with pytest.raises(UserError, match=complaint):
         trainer.start(dataclasses.replace(small_settings, **change), data_root, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_begins_with_the_weights_of_another(
+    tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings
+) -> None:
+    first = str(small_run / "best.pt")
+    settings = dataclasses.replace(small_settings, epochs=1, learning_rate=0.0, init=first)
+    folder = trainer.start(settings, data_root, tmp_path / "run")
+    begun, begin = (trainer.load_checkpoint(run / "best.pt")["model"] for run in (folder, small_run))
+    assert all(torch.equal(begun[name], value) for name, value in begin.items())
+    config = json.loads((folder / "config.json").read_text())
+    assert config["settings"]["init"] == "small/best.pt"
+    assert config["init_sha256"] == files.sha256(small_run / "best.pt")
+
+
+def test_of_other_classes_the_last_layer_stays_fresh(small_run: Path, small_settings: Settings) -> None:
+    settings = dataclasses.replace(small_settings, init=str(small_run / "best.pt"), seed=1)  # of other data: any seed
+    model = AlexNet(3, settings.input_size)
+    fresh = {name: value.clone() for name, value in model.state_dict().items()}
+    trainer._load_weights_of_run(model, settings, dataset.Known(("a", "b", "c"), "0" * 64))
+    saved = trainer.load_checkpoint(small_run / "best.pt")["model"]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, fresh[name] if name.startswith("network.classifier.6.") else saved[name]), name
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"seed": 1}, "trained on images that this run validates on; train one with --seed 1"),
+        ({"network": "teacher", "input_size": 32}, "an AlexNet alone can begin with the weights of a run"),
+    ],
+)
+def test_weights_of_a_run_that_do_not_do_are_refused(
+    tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings, change: dict[str, Any], complaint: str
+) -> None:
+    settings = dataclasses.replace(small_settings, init=str(small_run / "best.pt"), **change)
+    with pytest.raises(UserError, match=complaint):
+        trainer.start(settings, data_root, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_damaged_data_is_refused_before_anything_is_written(
