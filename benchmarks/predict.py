@@ -34,7 +34,7 @@ from serving.cpus import usable_cpus
 from serving.images import MAX_PIXELS, decode
 from training import environment, files, sources
 from training.markdown import table
-from training.predict import BATCH, Job, Predictor, load
+from training.predict import BATCH, Job, Predictor
 from training.predictions import Store
 
 RESULT: Final = ROOT / "benchmarks" / "results" / "predict.csv"
@@ -61,7 +61,7 @@ Row = dict[str, Any]
 
 def compare(model: Path, rounds: int, folder: Path) -> list[Row]:
     """ONNX Runtime alone, decoding alone and the whole, in turns: for each kind and round a row of each."""
-    classifier, ours = Classifier(model), load(model)
+    classifier = Classifier(model)
     height, width, _ = classifier.image_shape
     rows = []
     for kind, size, count in KINDS:
@@ -81,7 +81,7 @@ def compare(model: Path, rounds: int, folder: Path) -> list[Row]:
         def whole(paths: Sequence[Path] = paths, job: Job = job) -> None:
             output = folder / "out.csv"
             parts = list(sources.divide(sources.find([str(path) for path in paths]), len(paths)))
-            with Store(output, {}, resume=False, overwrite=True) as store, Predictor(job, ours) as predictor:
+            with Store(output, {}, resume=False, overwrite=True) as store, Predictor(job, classifier) as predictor:
                 for done in predictor.tables(parts, ".csv"):
                     store.add(*done)
                 assert store.finish(len(parts)) == 0

@@ -20,7 +20,7 @@ from serving.classifier import Classifier
 from serving.errors import UserError
 from serving.inputs import DEFAULT_TOP_K
 from training import bars, cluster, parquet, predictions, sources
-from training.predict import BATCH, Job, Predictor, load
+from training.predict import BATCH, Job, Predictor
 from training.predictions import Store
 from training.sources import Part
 
@@ -53,7 +53,7 @@ def predict(request: Request, out: TextIO | None = None) -> int:
     up, or images come or go meanwhile.
     """
     _check(request)
-    classifier = load(request.model, request.threads, request.gpu)
+    classifier = Classifier(request.model, threads=request.threads, gpu=request.gpu)
     job = _job(request, classifier)
     if request.output is None:
         return _show(request, job, classifier, out or sys.stdout)

@@ -1,14 +1,12 @@
-"""Images to rows: batches are decoded by the service's own decoder and answered by ONNX Runtime, on a thread each.
+"""Images to rows: decoded by the service's own decoder on threads, beside ONNX Runtime on the calling one.
 
 In: parts of images (sources.py). Out: for each part its rows, in order; a file that cannot be read or decoded is a row
 with an error. In memory are a few batches of images and one part's rows, however many images there are. Threads are
-enough: Pillow and ONNX Runtime both work without Python's lock. A small model runs on one CPU for each of them: no CPU
-waits for another after every operator, or for images to be decoded.
+enough: Pillow and ONNX Runtime both work without Python's lock.
 """
 
 import os
 import stat
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,8 +36,7 @@ Pixels = npt.NDArray[np.uint8]
 class Job:
     """What is the same for every image. Relative paths are meant from `root`, which other machines need to be told.
 
-    `threads` is how many batches are in work at once, and how many threads of its own ONNX Runtime has where the model
-    is too large to be held once for each of them; None takes one for each usable CPU.
+    `threads` are those of ONNX Runtime and, as many again, those that decode; None takes one for each usable CPU.
     """
 
     model: Path
@@ -63,15 +60,13 @@ class _Batch:
 
 
 class Predictor:
-    """A model and the threads that work with it. Close it, or leave its `with` block, to end them."""
+    """A model and what decodes for it. Close it, or leave its `with` block, to end its threads."""
 
     def __init__(self, job: Job, classifier: Classifier | None = None) -> None:
-        self.classifier = classifier or load(job.root / job.model, job.threads, job.gpu)
+        self.classifier = classifier or Classifier(job.root / job.model, threads=job.threads, gpu=job.gpu)
         self._job = job
-        runs = self.classifier.runs
-        self._workers = (job.threads or usable_cpus()) + (runs == 1)  # beside a lone run, others decode
-        self._pool = ThreadPoolExecutor(self._workers, "predict")
-        self._turns = threading.BoundedSemaphore(runs)
+        self._decoders = job.threads or usable_cpus()
+        self._pool = ThreadPoolExecutor(self._decoders, "decode")
         self._reader = parquet.Reader(job.column, job.max_bytes)
 
     def __enter__(self) -> "Predictor":
@@ -85,8 +80,8 @@ class Predictor:
     ) -> Iterator[tuple[Part, list[Row]]]:
         """The rows of each part, in order. Tells `advance` how many images are done, batch by batch."""
         rows: list[Row] = []
-        for batch, found in self._ahead(parts):
-            rows += found
+        for batch, decoded in self._ahead(parts):
+            rows += self._classify(batch, decoded)
             advance(len(batch.places))
             if batch.last:
                 yield batch.part, rows
@@ -100,12 +95,12 @@ class Predictor:
             content = render(kind, rows, self._job.top_k, self.classifier.tells_unknown)
             yield part, content, sum(row.error is not None for row in rows)
 
-    def _ahead(self, parts: Iterable[Part]) -> Iterator[tuple[_Batch, list[Row]]]:
-        """Batches with their rows, in order; the next ones are in work meanwhile."""
-        waiting: deque[tuple[_Batch, Future[list[Row]]]] = deque()
+    def _ahead(self, parts: Iterable[Part]) -> Iterator[tuple[_Batch, list[Pixels | RequestError]]]:
+        """Batches with their decoded images, in order; the next ones are being decoded meanwhile."""
+        waiting: deque[tuple[_Batch, Future[list[Pixels | RequestError]]]] = deque()
         for batch in self._batches(parts):
-            waiting.append((batch, self._pool.submit(self._do, batch)))
-            if len(waiting) > self._workers + 1:
+            waiting.append((batch, self._pool.submit(self._decode, batch)))
+            if len(waiting) > self._decoders + 1:
                 first, future = waiting.popleft()
                 yield first, future.result()
         for first, future in waiting:
@@ -136,9 +131,6 @@ class Predictor:
             for row, content in zip(rows, self._reader.read(path, span.first, span.count), strict=True):
                 yield span.path, row, content
 
-    def _do(self, batch: _Batch) -> list[Row]:
-        return self._classify(batch, self._decode(batch))
-
     def _decode(self, batch: _Batch) -> list[Pixels | RequestError]:
         height, width, _ = self.classifier.image_shape
         decoded: list[Pixels | RequestError] = []
@@ -167,18 +159,12 @@ class Predictor:
         return rows
 
     def _answers(self, pixels: Pixels) -> Iterator[tuple[list[tuple[str, float]], bool | None]]:
-        with self._turns:
-            answers = self.classifier.answer(pixels, alone=self.classifier.runs == 1)
+        answers = self.classifier.answer(pixels)
         probabilities, unknown = answers.probabilities, answers.unknown
         order = np.argsort(-probabilities, axis=1, kind="stable")[:, : self._job.top_k]
         for number, (scores, places) in enumerate(zip(probabilities, order, strict=True)):
             best = [(self.classifier.classes[i], round(float(scores[i]), _SCORE_DIGITS)) for i in places]
             yield best, None if unknown is None else bool(unknown[number])
-
-
-def load(model: Path, threads: int | None = None, gpu: Literal["never", "prefer", "require"] = "never") -> Classifier:
-    """The model as a `Predictor` makes the most of it. Raises `UserError` as `Classifier` does."""
-    return Classifier(model, threads=threads, gpu=gpu, beside=True)
 
 
 def read(path: Path, max_bytes: int) -> bytes:
