@@ -30,7 +30,7 @@ def check(address: str) -> None:
     """Raise `UserError` where ray is missing, or for what is no address or one where nobody listens."""
     if not _ADDRESS.fullmatch(address):
         raise UserError(f"--ray {address}: no address like HOST:PORT or auto; write --ray after the inputs")
-    _require()
+    _require(address)
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host:
         return
@@ -46,7 +46,7 @@ def tables(job: Job, sha256: str, kind: str, parts: Iterable[Part], address: str
     Workers refuse a model whose SHA-256 is not `sha256`. Raises `UserError` when the cluster cannot be reached or gives
     up.
     """
-    ray = _require()
+    ray = _require(address)
     try:
         _start(ray, address)
         parts = iter(parts)
@@ -77,9 +77,11 @@ class _Worker:
         return {"number": part.number, "content": content, "errors": errors}
 
 
-def _require() -> Any:
+def _require(address: str) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of how Ray Data itself makes its workers
+    if address == LOCAL:
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray's switch for staying on 127.0.0.1
     try:
         import ray
         import ray.data

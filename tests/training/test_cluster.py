@@ -29,6 +29,17 @@ def workers(driver: int) -> list[psutil.Process]:
         return []
 
 
+def listening(driver: int) -> set[str]:
+    """The addresses on which the processes below that of the command wait for connections."""
+    found = set()
+    for process in psutil.Process(driver).children(recursive=True):
+        try:
+            found |= {c.laddr.ip for c in process.net_connections("tcp") if c.status == psutil.CONN_LISTEN}
+        except psutil.NoSuchProcess:
+            continue
+    return found
+
+
 def count_parts(output: Path) -> int:
     return len(list(parts_folder(output).glob("0*.csv")))
 
@@ -50,13 +61,14 @@ def test_a_killed_worker_costs_no_row_and_doubles_none(slow: Path, tmp_path: Pat
         running = subprocess.Popen([*command, "--part", str(PART), "--ray"], cwd=ROOT, stdout=log, stderr=log)
         try:
             seen: set[int] = set()
-            killed = None
+            killed, addresses = None, set[str]()
             deadline = time.monotonic() + 180
             while running.poll() is None and time.monotonic() < deadline:
                 alive = workers(running.pid)
                 seen |= {process.pid for process in alive}
                 if killed is None and len(seen) >= 2 and count_parts(output) >= 2:
                     assert count_parts(output) < PARTS - 5, "no middle: make the model slower"
+                    addresses = listening(running.pid)
                     killed = alive[0].pid
                     alive[0].kill()
                 time.sleep(0.02)
@@ -67,6 +79,7 @@ def test_a_killed_worker_costs_no_row_and_doubles_none(slow: Path, tmp_path: Pat
     text = (tmp_path / "log").read_text()
     assert running.returncode == 0, text
     assert killed is not None
+    assert {address.removeprefix("::ffff:") for address in addresses} == {"127.0.0.1"}
     assert len(seen) >= 2, "the killed one was the only worker"
     assert output.read_bytes() == whole.read_bytes()
     assert "200 images, none of them with an error" in " ".join(text.split())
