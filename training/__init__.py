@@ -6,6 +6,7 @@
       |    pictures.py    folders of classes: list, split    (decoded.py: to pixels, once)
       v
     trainer.py            fit, validate, checkpoint          -> runs/<id>/ config.json metrics.csv best.pt last.pt
+      |    epochs.py      one pass of either kind            (captured.py: on a GPU, a step as one CUDA graph)
       |    model.py       pixels in, logits out              (teacher.py: a small network that AlexNet can learn from)
       |    augment.py     pixels to changed pixels
       |    optimise.py    loss, rate, moving average
