@@ -8,6 +8,7 @@ training is one CUDA graph (captured.py).
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from training.processes import Processes
 from training.settings import Settings
 from training.teacher import Teacher
 
-ALONE = Processes()
+ALONE: Final = Processes()
 
 
 @dataclass(frozen=True)
