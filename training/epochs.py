@@ -2,11 +2,12 @@
 
 In: a model, `Settings`, images as `Tensors` on the model's device. Out: mean loss in nats an image, and accuracy. A
 batch is one tensor index; nothing waits for the device before the end of a pass. On a GPU of its own, a step of
-training is one CUDA graph (captured.py).
+training is one CUDA graph (captured.py); on a CPU, wide layers are moved without writing their gradients (deferred.py).
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training import data, optimise
+from training import data, deferred, optimise
 from training.augment import Augment
 from training.captured import Captured
+from training.deferred import Deferred
 from training.processes import Processes
 from training.settings import Settings
 from training.teacher import Teacher
@@ -61,6 +63,7 @@ class Training:
         self._augment = Augment()
         self._summed_loss, self._correct = _counters(device)
         self._step: Callable[[Tensor], None] = self._do
+        self._deferred: Deferred | None = None
         if device.type == "cuda" and self.group.count == 1:
             optimise.keep_rates_on(device, self.optimizer)
             self._step = Captured(self._do, self.settings.batch_size, device)
@@ -86,14 +89,26 @@ class Training:
         self._correct.zero_()
         self.model.train()
         batches = order.split(settings.batch_size)
-        for step, indices in enumerate(batches, (number - 1) * len(batches)):
-            optimise.set_rate(self.optimizer, settings, step, settings.epochs * len(batches))
-            self._step(indices)
-            if self.average:
-                optimise.move_average(self.average, self.model, settings.average_decay, step + 1)
-            advance()
+        with self._wide_layers():
+            for step, indices in enumerate(batches, (number - 1) * len(batches)):
+                optimise.set_rate(self.optimizer, settings, step, settings.epochs * len(batches))
+                self._step(indices)
+                if self.average:
+                    optimise.move_average(self.average, self.model, settings.average_decay, step + 1)
+                advance()
         group.add_up(self._summed_loss, self._correct)
         return self._summed_loss.item() / len(order), self._correct.item() / len(order)
+
+    @contextmanager
+    def _wide_layers(self) -> Iterator[None]:
+        """Where it pays and can be done, the wide layers are not the optimiser's for the time of a pass."""
+        if self.images.labels.device.type != "cpu" or self.group.count > 1 or self.average:
+            yield
+            return
+        dtype = torch.bfloat16 if self.autocast._enabled else torch.float32
+        with deferred.wide_layers(self.model, self.optimizer, dtype) as self._deferred:
+            yield
+        self._deferred = None
 
     def _do(self, indices: Tensor) -> None:
         """A step with the images at `indices` int64 [n]."""
@@ -107,6 +122,8 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
+        if self._deferred:
+            self._deferred.step()
         self._summed_loss += loss.detach().double() * len(indices) / self.group.count
         if weight:
             self._correct += (logits.detach().argmax(1) == labels).sum()
