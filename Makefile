@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= data
 VARIANT ?= cpu
+INIT ?= imagenet
 
 serve: .venv/.serving ## answer over HTTP on port 3000
 	$(BIN)/bentoml serve
@@ -15,6 +16,17 @@ check: .venv/.dev ## format, lint, types, and known vulnerabilities where PyPI c
 
 train: .venv/.dev ## the published run, from torchvision's weights, into runs/
 	$(BIN)/alexnet train --data $(DATA)
+
+RUN := runs/published
+PUBLISHED := docs/runs/published
+
+reproduce: .venv/.dev ## the published run, trained or gone on with, measured, and compared in docs/reproduction.md
+	$(BIN)/alexnet train $(if $(wildcard $(RUN)/last.pt),--resume $(RUN),--init $(INIT) --output $(RUN)) --data $(DATA)
+	$(BIN)/alexnet export $(RUN) --output $(RUN)/model.onnx
+	$(BIN)/alexnet evaluate $(RUN)/model.onnx --predictions --data $(DATA) --output $(PUBLISHED)/test
+	$(BIN)/alexnet evaluate $(RUN)/model.onnx --predictions --data $(DATA) --output $(PUBLISHED)/validation --split validation
+	cp $(RUN)/config.json $(RUN)/metrics.csv $(PUBLISHED)
+	$(BIN)/alexnet report
 
 evaluate: .venv/.dev ## measure the committed model on the 10,000 test images
 	$(BIN)/alexnet evaluate --data $(DATA)
@@ -40,4 +52,4 @@ container: .venv/.serving .venv/.sbom ## a container image with docker or podman
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-.PHONY: serve test check train evaluate fuzz bench container help
+.PHONY: serve test check train reproduce evaluate fuzz bench container help
