@@ -49,12 +49,17 @@ def class_weights(labels: Tensor, classes: int) -> Tensor:
 
 
 def optimizer(model: nn.Module, settings: Settings) -> torch.optim.SGD:
-    """SGD over groups of equal rate and decay: convolutions apart from the rest, biases without weight decay."""
+    """SGD over groups of equal rate and decay: AlexNet's convolutions and the biases of batch normalisation apart from
+    the rest, biases without weight decay.
+    """
+    of_norms = {part.bias for part in model.modules() if isinstance(part, nn.BatchNorm2d)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         share = settings.features_rate if name.startswith("network.features.") else 1.0
+        if parameter in of_norms:
+            share = settings.norm_bias_rate
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((share, decay), []).append(parameter)
     rate = settings.learning_rate

@@ -38,6 +38,9 @@ class Settings:
     validation_batch_size: int = _field(64, "validation images per step; changes no result", minimum=1)
     learning_rate: float = _field(0.001, "step size of SGD", minimum=0, below=math.inf)
     features_rate: float = _field(1.0, "share of the step size for the convolution layers", minimum=0, below=math.inf)
+    norm_bias_rate: float = _field(
+        1.0, "times the step size for the biases of batch normalisation", minimum=0, below=math.inf
+    )
     schedule: Schedule = _field("constant", "course of the step size; cosine ends at zero")
     warmup_steps: int = _field(0, "steps in which the step size grows from zero", minimum=0)
     momentum: float = _field(0.9, "momentum of SGD", minimum=0, below=1)
@@ -127,13 +130,14 @@ RECIPES: Final[dict[str, dict[str, Any]]] = {
     },
     "teacher": {
         "network": "teacher",
-        "epochs": 12,
+        "epochs": 16,
         "batch_size": 256,
-        "learning_rate": 0.2,
+        "learning_rate": 0.22,
+        "norm_bias_rate": 64.0,
         "schedule": "cosine",
-        "warmup_steps": 350,
+        "warmup_steps": 600,
         "nesterov": True,
-        "weight_decay": 5e-4,
+        "weight_decay": 1.5e-3,
         "average_decay": 0.99,
         "label_smoothing": 0.1,
         "flip": True,

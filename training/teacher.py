@@ -2,8 +2,9 @@
 
 In: pixels uint8 [N, 32, 32, 3] RGB. Out: logits float32 [N, classes]. It is never exported or served.
 
-Three ideas of short CIFAR-10 training (K. Jordan, https://arxiv.org/abs/2404.00498): a fixed first layer that whitens
-patches of two by two pixels, three stages of two convolutions, and a small scale of the logits.
+Ideas of short CIFAR-10 training (K. Jordan, https://arxiv.org/abs/2404.00498): a fixed first layer that whitens patches
+of two by two pixels, three stages of two convolutions that begin by handing their input on, batch normalisation that
+shifts but does not scale, and a small scale of the logits.
 """
 
 import itertools
@@ -17,12 +18,13 @@ from training.model import Preprocess
 
 _PATCH: Final = 2
 _EPSILON: Final = 5e-4  # keeps directions in which patches hardly differ from being blown up
-_WIDTHS: Final = (128, 256, 256)
+_WIDTHS: Final = (128, 384, 384)
+_NORM_MOMENTUM: Final = 0.4  # share of a new batch in the running statistics: a short training leaves no time for less
 _LOGIT_SCALE: Final = 1 / 9
 
 
 class Teacher(nn.Module):
-    """About 1.9 million weights and 0.19 billion multiplications an image.
+    """About 4.4 million weights and 0.3 billion multiplications an image.
 
     Pixels uint8 [N, 32, 32, 3] to logits float32 [N, classes]. `whiten` must see training images first.
     """
@@ -53,11 +55,24 @@ class Teacher(nn.Module):
 
 def _stage(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, bias=False),
+        _convolution(inputs, outputs),
         nn.MaxPool2d(2),
-        nn.BatchNorm2d(outputs),
+        _norm(outputs),
         nn.GELU(),
-        nn.Conv2d(outputs, outputs, 3, padding=1, bias=False),
-        nn.BatchNorm2d(outputs),
+        _convolution(outputs, outputs),
+        _norm(outputs),
         nn.GELU(),
     )
+
+
+def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
+    """Three by three; its first channels begin as those of its input."""
+    layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
+    nn.init.dirac_(layer.weight.data[:inputs])
+    return layer
+
+
+def _norm(channels: int) -> nn.BatchNorm2d:
+    layer = nn.BatchNorm2d(channels, momentum=_NORM_MOMENTUM)
+    layer.weight.requires_grad_(False)
+    return layer

@@ -12,6 +12,7 @@ from torch import nn
 from training import optimise
 from training.model import AlexNet
 from training.settings import Settings
+from training.teacher import Teacher
 
 COSINE = Settings(schedule="cosine", warmup_steps=10, learning_rate=0.5)
 
@@ -35,6 +36,15 @@ def test_every_group_gets_its_own_share_of_the_rate() -> None:
     optimise.set_rate(optimizer, settings, 60, 110)
     found = {(group["lr"], group["weight_decay"], group["params"][0].ndim > 1) for group in optimizer.param_groups}
     assert found == {(0.25, 0.01, True), (0.25, 0.0, False), (0.025, 0.01, True), (0.025, 0.0, False)}
+
+
+def test_the_biases_of_a_teachers_batch_normalisation_move_at_their_own_rate() -> None:
+    settings = dataclasses.replace(COSINE, network="teacher", input_size=32, norm_bias_rate=64.0, weight_decay=0.01)
+    teacher = Teacher(10, 32)
+    optimizer = optimise.optimizer(teacher, settings)
+    found = {(group["lr"], group["weight_decay"]): len(group["params"]) for group in optimizer.param_groups}
+    assert found == {(0.5, 0.01): 7, (32.0, 0.0): 6}  # six convolutions and the head; no scale of a norm
+    assert all(part.bias.ndim == 1 for part in teacher.modules() if isinstance(part, nn.BatchNorm2d))
 
 
 def test_rates_that_a_device_holds_are_the_same_rates_and_are_saved_as_numbers() -> None:
