@@ -8,6 +8,7 @@ the matches of a glob), however many images there are.
 import glob
 import hashlib
 import os
+import stat
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -53,9 +54,10 @@ def find(inputs: Sequence[str], column: str | None = None, leave_out: Collection
     """
     walk = _Walk(column, {os.path.realpath(path) for path in leave_out})
     for given in inputs:
-        if Path(given).is_dir():
+        kind = _kind(given)
+        if stat.S_ISDIR(kind):
             yield from walk.folder(given)
-        elif Path(given).is_file():
+        elif stat.S_ISREG(kind):
             yield from walk.file(given)
         else:
             yield from walk.matches(given)
@@ -65,6 +67,10 @@ def divide(spans: Iterable[Span], size: int) -> Iterator[Part]:
     """Parts of `size` images each, the last one perhaps smaller."""
     number, held, room = 0, list[Span](), size
     for span in spans:
+        if span.count == 1 < room:  # of millions of files, nearly every one
+            held.append(span)
+            room -= 1
+            continue
         while span.count:
             taken = min(room, span.count)
             held.append(replace(span, count=taken))
@@ -75,6 +81,14 @@ def divide(spans: Iterable[Span], size: int) -> Iterator[Part]:
                 number, held, room = number + 1, [], size
     if held:
         yield Part(number, tuple(held))
+
+
+def _kind(path: str) -> int:
+    """The mode of what is there, behind links; 0 where nothing is, or nothing that may be seen."""
+    try:
+        return os.stat(path).st_mode  # noqa: PTH116 of a million files a pathlib path each is a second
+    except (OSError, ValueError):
+        return 0
 
 
 class _Walk:
@@ -127,4 +141,4 @@ class _Walk:
 
     def _is_own(self, path: str) -> bool:
         # The name first: asking the file system about each image would take longer than listing them.
-        return Path(path).name in self._own_names and os.path.realpath(path) in self._own
+        return path.rpartition(os.sep)[2] in self._own_names and os.path.realpath(path) in self._own
