@@ -17,16 +17,26 @@ check: .venv/.dev ## format, lint, types, and known vulnerabilities where PyPI c
 train: .venv/.dev ## the published run, from torchvision's weights, into runs/
 	$(BIN)/alexnet train --data $(DATA)
 
-RUN := runs/published
 PUBLISHED := docs/runs/published
+# A new run, or that which is there already, from where it was stopped.
+run = $(BIN)/alexnet train $(if $(wildcard runs/$(1)/last.pt),--resume runs/$(1),--output runs/$(1) $(2)) --data $(DATA)
 
 reproduce: .venv/.dev ## the published run, trained or gone on with, measured, and compared in docs/reproduction.md
-	$(BIN)/alexnet train $(if $(wildcard $(RUN)/last.pt),--resume $(RUN),--init $(INIT) --output $(RUN)) --data $(DATA)
-	$(BIN)/alexnet export $(RUN) --output $(RUN)/model.onnx
-	$(BIN)/alexnet evaluate $(RUN)/model.onnx --predictions --data $(DATA) --output $(PUBLISHED)/test
-	$(BIN)/alexnet evaluate $(RUN)/model.onnx --predictions --data $(DATA) --output $(PUBLISHED)/validation --split validation
-	cp $(RUN)/config.json $(RUN)/metrics.csv $(PUBLISHED)
+	$(call run,published,--init $(INIT))
+	$(BIN)/alexnet export runs/published --output runs/published/model.onnx
+	$(BIN)/alexnet evaluate runs/published/model.onnx --predictions --data $(DATA) --output $(PUBLISHED)/test
+	$(BIN)/alexnet evaluate runs/published/model.onnx --predictions --data $(DATA) --output $(PUBLISHED)/validation --split validation
+	cp runs/published/config.json runs/published/metrics.csv $(PUBLISHED)
 	$(BIN)/alexnet report
+
+model: .venv/.dev ## the shipped model from its teacher to its card, in hours: trained, made small, measured
+	$(call run,teacher,--recipe teacher)
+	$(call run,improved,--recipe improved --teacher runs/teacher/best.pt --init $(INIT))
+	$(BIN)/alexnet compress runs/improved --fine-tune-steps 600 --data $(DATA)
+	$(BIN)/alexnet evaluate --checkpoint runs/improved --data $(DATA) $(if $(UNKNOWNS),--unknowns $(UNKNOWNS))
+	$(BIN)/alexnet evaluate --corruptions --data $(DATA)
+	$(BIN)/alexnet card --data $(DATA)
+	$(BIN)/python -m training.readme
 
 evaluate: .venv/.dev ## measure the committed model on the 10,000 test images
 	$(BIN)/alexnet evaluate --data $(DATA)
@@ -52,4 +62,4 @@ container: .venv/.serving .venv/.sbom ## a container image with docker or podman
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-.PHONY: serve test check train reproduce evaluate fuzz bench container help
+.PHONY: serve test check train reproduce model evaluate fuzz bench container help
