@@ -5,6 +5,7 @@ Each command imports what it needs when it runs, so that `evaluate` works where 
 
 import argparse
 import dataclasses
+import json
 import os
 import shlex
 import sys
@@ -71,7 +72,15 @@ def _train(options: argparse.Namespace) -> None:
             print(f"\nstopped after the last whole epoch; continue with: alexnet train --resume {folder}{place}")
         raise
     if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
-        print(f"done: {folder}; next: alexnet export {folder}{place and f'{place} --output {folder}/model.onnx'}")
+        print(f"done: {folder}; next: alexnet {_after_training(folder, place)}")
+
+
+def _after_training(folder: Path, place: str) -> str:
+    """The command that a finished run is for; `place` is the flag of its data, or nothing."""
+    config = folder / "config.json"  # a run can be gone on with from its checkpoint alone
+    if config.exists() and json.loads(config.read_text(encoding="utf-8"))["settings"]["network"] == "teacher":
+        return f"train --recipe improved --teacher {folder}/best.pt{place}"
+    return f"export {folder}{place and f'{place} --output {folder}/model.onnx'}"
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from serving.errors import UserError
 from tests.conftest import VALIDATION_IMAGES
 from training import epochs, export, trainer
+from training.__main__ import main
 from training.data import Images
 from training.settings import Settings
 from training.teacher import Teacher
@@ -112,6 +113,14 @@ def test_an_alexnet_is_no_teacher(tmp_path: Path, data_root: Path, small_run: Pa
 def test_a_teacher_is_not_exported(tmp_path: Path, data_root: Path, teacher_run: Path) -> None:
     with pytest.raises(UserError, match="a teacher is not exported"):
         export.export(teacher_run, data_root, tmp_path / "model.onnx")
+
+
+def test_its_end_tells_how_to_learn_from_it(
+    teacher_run: Path, data_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--resume", str(teacher_run), "--data", str(data_root)]) == 0
+    told = f"done: {teacher_run}; next: alexnet train --recipe improved --teacher {teacher_run}/best.pt"
+    assert f"{told} --data {data_root}\n" in capsys.readouterr().out
 
 
 def test_its_logits_are_those_of_an_untrained_network_at_first(fixture_images: Images) -> None:
