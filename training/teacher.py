@@ -24,7 +24,7 @@ _LOGIT_SCALE: Final = 1 / 9
 
 
 class Teacher(nn.Module):
-    """About 4.4 million weights and 0.3 billion multiplications an image.
+    """About 4.6 million weights and 0.3 billion multiplications an image.
 
     Pixels uint8 [N, 32, 32, 3] to logits float32 [N, classes]. `whiten` must see training images first.
     """
