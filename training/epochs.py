@@ -84,7 +84,7 @@ class Training:
             if device.type == "cpu":
                 torch.randperm(len(order), generator=drawing)  # where the generator of a lone process stands by now
             group.seed_dropout(seed)
-        self._augment = Augment(settings.flip, settings.crop, settings.cutout, drawing)
+        self._augment = Augment(settings.flip, settings.crop, settings.cutout, settings.mixup, drawing)
         self._summed_loss.zero_()
         self._correct.zero_()
         self.model.train()
@@ -114,11 +114,13 @@ class Training:
         """A step with the images at `indices` int64 [n]."""
         images = self.images
         mine, weight = self.group.share(torch.arange(len(indices), device=indices.device))
-        pixels, labels = self._augment(images.pixels[indices])[mine], images.labels[indices[mine]]
+        labels = images.labels[indices]
+        pixels, mixture = self._augment.mix(self._augment(images.pixels[indices]), labels)
+        pixels, labels, mixture = pixels[mine], labels[mine], mixture.take(mine) if mixture else None
         with self.autocast:  # left before the next step: it caches the weights' bf16 copies until then
             logits = self._engine(pixels)
             taught = _ask(self.teacher, pixels, self.settings.flip)
-        loss = optimise.loss(logits, labels, taught, self.settings, images.class_weights) * weight
+        loss = optimise.loss(logits, labels, taught, self.settings, images.class_weights, mixture) * weight
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

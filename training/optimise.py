@@ -11,31 +11,37 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.augment import Mixture
 from training.settings import Settings
 
 _AVERAGE_STEPS: Final = 8  # the moving average of 57 million weights is too dear for every step
 
 
 def loss(
-    logits: Tensor, labels: Tensor, taught: Tensor | None, settings: Settings, weights: Tensor | None = None
+    logits: Tensor,
+    labels: Tensor,
+    taught: Tensor | None,
+    settings: Settings,
+    weights: Tensor | None = None,
+    mixture: Mixture | None = None,
 ) -> Tensor:
     """Cross-entropy with the labels, and, with a teacher, the divergence from its softened answers.
 
     Both softmaxes are taken at the same temperature, whose square gives the gradients back their size (G. Hinton,
-    https://arxiv.org/abs/1503.02531). Logits float32 [N, classes]. With `weights` float32 [classes], all that an image
-    adds to the mean is multiplied by the weight of its class.
+    https://arxiv.org/abs/1503.02531). Logits float32 [N, classes]. Of mixed images, the cross-entropy is the mean of
+    those with both labels, by their shares. With `weights` float32 [classes], all that an image adds to the mean is
+    multiplied by the weight of its class.
     """
-    reduction = "mean" if weights is None else "none"
-    found = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing, reduction=reduction)
+    found = F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing, reduction="none")
+    if mixture is not None:
+        others = F.cross_entropy(logits, mixture.others, label_smoothing=settings.label_smoothing, reduction="none")
+        found = mixture.own * found + (1 - mixture.own) * others
     if taught is not None:
         temperature, share = settings.teacher_temperature, settings.teacher_share
         ours, theirs = F.log_softmax(logits / temperature, 1), F.log_softmax(taught / temperature, 1)
-        if weights is None:
-            divergence = F.kl_div(ours, theirs, log_target=True, reduction="batchmean") * temperature**2
-        else:
-            divergence = F.kl_div(ours, theirs, log_target=True, reduction="none").sum(1) * temperature**2
+        divergence = F.kl_div(ours, theirs, log_target=True, reduction="none").sum(1) * temperature**2
         found = (1 - share) * found + share * divergence
-    return found if weights is None else (weights[labels] * found).mean()
+    return (found if weights is None else weights[labels] * found).mean()
 
 
 def class_weights(labels: Tensor, classes: int) -> Tensor:

@@ -58,6 +58,9 @@ class Settings:
     flip: bool = _field(False, "mirror every other training image, at random")
     crop: int = _field(0, "pixels by which a training image is moved at most, its edge reflected", minimum=0, below=32)
     cutout: int = _field(0, "side of the square that is painted over in a training image", minimum=0, below=32)
+    mixup: float = _field(
+        0.0, "share of training images that are mixed with another, as are their labels", minimum=0, below=1.0001
+    )
     teacher: str = _field("none", "none, or the checkpoint of a network whose answers are learnt too")
     teacher_share: float = _field(0.9, "share of the teacher's answers in the loss", minimum=0, below=1.0001)
     teacher_temperature: float = _field(2.0, "temperature of both softmaxes there", minimum=0.01, below=math.inf)

@@ -3,8 +3,8 @@
 In: pixels uint8 [N, 32, 32, 3] RGB. Out: logits float32 [N, classes]. It is never exported or served.
 
 Ideas of short CIFAR-10 training (K. Jordan, https://arxiv.org/abs/2404.00498): a fixed first layer that whitens patches
-of two by two pixels, three stages of two convolutions that begin by handing their input on, batch normalisation that
-shifts but does not scale, and a small scale of the logits.
+of two by two pixels, three stages of three convolutions that begin by handing their input on, of which a stage's last two
+only add to what the first has found, batch normalisation that shifts but does not scale, and a small scale of the logits.
 """
 
 import itertools
@@ -18,7 +18,7 @@ from training.model import Preprocess
 
 _PATCH: Final = 2
 _EPSILON: Final = 5e-4  # keeps directions in which patches hardly differ from being blown up
-_WIDTHS: Final = (128, 384, 384)
+_WIDTHS: Final = (128, 384, 512)
 _NORM_MOMENTUM: Final = 0.4  # share of a new batch in the running statistics: a short training leaves no time for less
 _LOGIT_SCALE: Final = 1 / 9
 
@@ -34,7 +34,7 @@ class Teacher(nn.Module):
         self.preprocess = Preprocess(side)
         self.whitening = nn.Conv2d(3, 2 * 3 * _PATCH**2, _PATCH, bias=False).requires_grad_(False)
         widths = (self.whitening.out_channels, *_WIDTHS)
-        self.stages = nn.Sequential(*(_stage(*pair) for pair in itertools.pairwise(widths)))
+        self.stages = nn.Sequential(*(_Stage(*pair) for pair in itertools.pairwise(widths)))
         self.head = nn.Linear(_WIDTHS[-1], classes, bias=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -53,16 +53,23 @@ class Teacher(nn.Module):
         self.whitening.weight.copy_(torch.cat([filters, -filters]))
 
 
-def _stage(inputs: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(
-        _convolution(inputs, outputs),
-        nn.MaxPool2d(2),
-        _norm(outputs),
-        nn.GELU(),
-        _convolution(outputs, outputs),
-        _norm(outputs),
-        nn.GELU(),
-    )
+class _Stage(nn.Module):
+    """float32 [N, inputs, H, W] to [N, outputs, H // 2, W // 2]."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.first = nn.Sequential(_convolution(inputs, outputs), nn.MaxPool2d(2), _norm(outputs), nn.GELU())
+        self.rest = nn.Sequential(
+            _convolution(outputs, outputs),
+            _norm(outputs),
+            nn.GELU(),
+            _convolution(outputs, outputs),
+            _norm(outputs),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        found = self.first(features)
+        return F.gelu(found + self.rest(found))
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:

@@ -16,8 +16,8 @@ import dataclasses
 import json
 import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,9 +25,11 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor
 
 from serving.errors import UserError
 from training import data, dataset, environment, epochs, files, optimise, processes
+from training.background import Background
 from training.epochs import Tensors, Training
 from training.model import AlexNet, load_initial_weights
 from training.processes import Processes
@@ -74,6 +76,7 @@ class _Run:
     average: AlexNet | Teacher | None = None
     teacher: Teacher | None = None
     watch: Callable[[Path], None] = _nobody
+    background: Background = field(default_factory=Background)
 
     @property
     def answering(self) -> AlexNet | Teacher:
@@ -187,7 +190,7 @@ def _resume(
     if group.first:
         for leftover in folder.glob(".*.part"):  # of a process killed while it wrote
             leftover.unlink()
-        _write_metrics(run)
+        _write_metrics(run, rows)
     return _fit(run, parts, device)
 
 
@@ -231,6 +234,7 @@ def _fit(run: _Run, parts: dataset.Parts, device: torch.device) -> Path:
 
 def _fit_epochs(run: _Run, training: data.Images, validation: data.Images, device: torch.device) -> Path:
     settings = run.settings
+    torch.backends.cudnn.benchmark = True  # batches of one size: the fastest way is worth looking for
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=_uses_bf16(settings, device))
     train_set, validation_set = Tensors.of(training, device), Tensors.of(validation, device)
     if settings.class_weights:
@@ -245,7 +249,8 @@ def _fit_epochs(run: _Run, training: data.Images, validation: data.Images, devic
         TextColumn("remaining"),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=not run.group.first) as progress:
+    bar = Progress(*columns, console=Console(stderr=True), disable=not run.group.first)
+    with run.background, bar as progress:
         done = len(run.rows) * sum(steps)
         task = progress.add_task("steps", total=settings.epochs * sum(steps), completed=done)
         for epoch in range(len(run.rows) + 1, settings.epochs + 1):
@@ -324,23 +329,43 @@ def _check_unseen(flag: str, given: str, theirs: Settings, settings: Settings) -
 
 
 def _save(run: _Run, improved: bool = False) -> None:
-    """Best weights first: killed in between, the epoch is trained again and writes the same file once more."""
+    """Best weights first: killed in between, the epoch is trained again and writes the same file once more.
+
+    A GPU goes on as soon as its weights are copied: an epoch there takes about as long as writing them does.
+    """
     if not run.group.first:
         return
+    rows = list(run.rows)
     common = {
-        "model": run.answering.state_dict(),
         "settings": dataclasses.asdict(run.settings),
         **run.known.describe(),
-        "rows": [dataclasses.asdict(row) for row in run.rows],
+        "rows": [dataclasses.asdict(row) for row in rows],
     }
-    if improved:
-        _write_checkpoint(run.folder / "best.pt", common)
-    last = {**common, "model": run.model.state_dict(), "optimizer": run.optimizer.state_dict()}
+    last = {"model": run.model.state_dict(), "optimizer": run.optimizer.state_dict()}
     if run.average:
         last["average"] = run.average.state_dict()
-    _write_checkpoint(run.folder / "last.pt", last)
-    _write_epochs(run.folder / "config.json", run.settings.epochs)
-    _write_metrics(run)
+
+    def write() -> None:
+        if improved:
+            _write_checkpoint(run.folder / "best.pt", {"model": last.get("average", last["model"]), **common})
+        _write_checkpoint(run.folder / "last.pt", {**last, **common})
+        _write_epochs(run.folder / "config.json", run.settings.epochs)
+        _write_metrics(run, rows)
+
+    if rows and next(run.model.parameters()).is_cuda:
+        last = _on_cpu(last)
+        run.background.do(write)
+    else:
+        write()
+
+
+def _on_cpu(content: Any) -> Any:
+    """`content`, of dicts and lists, with its tensors on the CPU."""
+    if isinstance(content, Tensor):
+        return content.cpu()
+    if isinstance(content, dict):
+        return {key: _on_cpu(value) for key, value in content.items()}
+    return [_on_cpu(value) for value in content] if isinstance(content, list) else content
 
 
 def _write_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -353,9 +378,9 @@ def _write_checkpoint(path: Path, content: dict[str, Any]) -> None:
         ) from error
 
 
-def _write_metrics(run: _Run) -> None:
+def _write_metrics(run: _Run, rows: Sequence[Row]) -> None:
     header = [item.name for item in dataclasses.fields(Row)]
-    files.write_csv(run.folder / "metrics.csv", header, [dataclasses.astuple(row) for row in run.rows])
+    files.write_csv(run.folder / "metrics.csv", header, [dataclasses.astuple(row) for row in rows])
     run.watch(run.folder)
 
 
@@ -377,8 +402,12 @@ def _config(run: _Run, device: torch.device) -> dict[str, Any]:
         "teacher_sha256": files.sha256(teacher) if run.teacher else None,
         "device": device.type,
         "precision": "bf16" if _uses_bf16(run.settings, device) else "fp32",
-        "environment": environment.describe("torch", "torchvision", "numpy"),
+        "environment": environment.describe("torch", "torchvision", "numpy") | _gpu(device),
     }
+
+
+def _gpu(device: torch.device) -> dict[str, str]:
+    return {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)} if device.type == "cuda" else {}
 
 
 def _prepare(root: Path, group: Processes) -> None:

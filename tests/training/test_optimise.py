@@ -43,7 +43,7 @@ def test_the_biases_of_a_teachers_batch_normalisation_move_at_their_own_rate() -
     teacher = Teacher(10, 32)
     optimizer = optimise.optimizer(teacher, settings)
     found = {(group["lr"], group["weight_decay"]): len(group["params"]) for group in optimizer.param_groups}
-    assert found == {(0.5, 0.01): 7, (32.0, 0.0): 6}  # six convolutions and the head; no scale of a norm
+    assert found == {(0.5, 0.01): 10, (32.0, 0.0): 9}  # nine convolutions and the head; no scale of a norm
     assert all(part.bias.ndim == 1 for part in teacher.modules() if isinstance(part, nn.BatchNorm2d))
 
 
