@@ -30,9 +30,9 @@ class Mixture:
 class Augment:
     """Mirror (`flip`), move by up to `crop` pixels with a reflected edge, paint over a `cutout` square; and `mix`.
 
-    A cutout square may reach over the edge (https://arxiv.org/abs/1708.04552). Of the images, the share `mixup` is mixed
-    (https://arxiv.org/abs/1710.09412), in proportions that are all as likely. What is drawn comes from `generator`, on
-    the device of the images, or from torch's own.
+    A cutout square may reach over the edge (https://arxiv.org/abs/1708.04552). Of the images, the share `mixup` is
+    mixed (https://arxiv.org/abs/1710.09412), in proportions that are all as likely. What is drawn comes from
+    `generator`, on the device of the images, or from torch's own.
     """
 
     flip: bool = False

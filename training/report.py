@@ -4,6 +4,7 @@ In: a confusion matrix, images that were confused, or the files of our run and o
 `reproduction.md`. The same numbers give the same bytes.
 """
 
+import glob
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,9 +30,11 @@ _DPI: Final = 110
 def report(run: Path, published: Path, output: Path) -> Path:
     """Compare the run in the folder `run` with the one in `published`; returns the page, `output`/reproduction.md.
 
-    Raises `UserError` on a missing or damaged file.
+    Folders beside `run` that are called like it with `-seed-` and a number hold the same run with other seeds. Raises
+    `UserError` on a missing or damaged file.
     """
-    comparison = reproduction.compare(runs.read_run(run), runs.read_published(published))
+    others = [runs.read_run(folder) for folder in sorted(run.parent.glob(f"{glob.escape(run.name)}-seed-*"))]
+    comparison = reproduction.compare(runs.read_run(run), runs.read_published(published), others)
     for name, plot in (
         (reproduction_page.LOSS, plot_losses),
         (reproduction_page.CLASS_ACCURACY, plot_class_accuracy),

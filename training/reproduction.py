@@ -4,7 +4,7 @@ In: the values that `training.runs` reads. Out: the printed validation accuracy 
 published F1, the best epochs, and a verdict against limits that were set before the run. numpy only.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -82,16 +82,21 @@ class Comparison:
     published_f1_lead: float
     candidates: list[Candidate]
     checks: list[Check]
+    others: tuple[Run, ...] = ()  # of the same settings, with other seeds
 
 
-def compare(run: Run, published: Published) -> Comparison:
-    """All that the report says, but for its words. Raises `UserError` where the runs learnt other classes."""
+def compare(run: Run, published: Published, others: Sequence[Run] = ()) -> Comparison:
+    """All that the report says, but for its words. Raises `UserError` where the runs learnt other classes, and where
+    one of `others` differs in more than its seed.
+    """
     classes = run.test.metrics["classes"]
     if classes.keys() != published.facts["class_accuracy"].keys():
         raise UserError(
             f"run {run.config['run']} learnt {', '.join(classes)}, which the published run did not: nothing can be "
             "compared; what `alexnet evaluate` wrote is the report of this run"
         )
+    for other in others:
+        _check_same_settings(run, other)
     ours = run.validation.metrics["data"]["training_images"], run.validation.metrics["data"]["images"]
     theirs = published.facts["images"]["training"], published.facts["images"]["validation"]
     pooled = pool(run.curves.training_accuracy, run.curves.validation_accuracy, ours)
@@ -112,7 +117,18 @@ def compare(run: Run, published: Published) -> Comparison:
         published_f1_lead=published.facts["f1"] - published.mean_class_accuracy,
         candidates=_candidates(run),
         checks=[*_check_curves(run, pooled, published), *_check_test(run, published, class_accuracy)],
+        others=tuple(others),
     )
+
+
+def _check_same_settings(run: Run, other: Run) -> None:
+    ours, theirs = run.config["settings"], other.config["settings"]
+    unlike = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    if unlike != ["seed"]:
+        raise UserError(
+            f"run {other.config['run']} differs from {run.config['run']} in {', '.join(unlike) or 'nothing'}, not in "
+            "its seed alone: move its folder away, or train it again"
+        )
 
 
 def pool(training: Floats, validation: Floats, images: tuple[int, int]) -> Floats:

@@ -4,11 +4,11 @@ In: a `Comparison`. Out: Markdown. Every number in it is computed from the files
 """
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
-from training import riddles
+from training import other_seeds, riddles
 from training.markdown import curve_table, difference, enumerate_words, items, number, short_number, table
 from training.reproduction import Check, Comparison
 
@@ -27,6 +27,7 @@ def render(comparison: Comparison) -> str:
         _conditions,
         _epochs,
         _class_accuracy,
+        other_seeds.section,
         _best_epoch,
         riddles.validation_accuracy,
         riddles.f1,
@@ -59,8 +60,8 @@ def _verdict(c: Comparison) -> Iterator[str]:
         unstated = [f"{name} ({ours})" for name, theirs, ours in rows if theirs == _UNSTATED]
         yield (
             f"Why, the files can say only in part. The published run gives {enumerate_words(stated)}. It does not "
-            f"give these, so they are this project's choice and may differ: {enumerate_words(unstated)}. And ours is "
-            "one run with one seed."
+            f"give these, so they are this project's choice and may differ: {enumerate_words(unstated)}. "
+            f"{other_seeds.chance(c)}"
         )
 
 
@@ -85,9 +86,9 @@ def _conditions(c: Comparison) -> Iterator[str]:
     best = float(c.run.curves.validation_accuracy[c.run.best_epoch - 1])
     yield "## What was run"
     yield (
-        f"Our run `{config['run']}` took {seconds.sum() / 3600:.1f} hours for {len(seconds)} epochs (the median epoch "
-        f"{np.median(seconds):.0f} s) on a machine with {environment['cpus']} CPUs, {environment['cpu']}; device "
-        f"{config['device']}, precision {config['precision']}, torch {environment['torch']}."
+        f"Our run `{config['run']}` took {_duration(float(seconds.sum()))} for {len(seconds)} epochs (the median epoch "
+        f"{np.median(seconds):.3g} s) on {_machine(environment)}; device {config['device']}, precision "
+        f"{config['precision']}, torch {environment['torch']}."
     )
     yield (
         f"The checkpoint of epoch {c.run.best_epoch}, the one with the highest validation accuracy, was exported to "
@@ -98,6 +99,15 @@ def _conditions(c: Comparison) -> Iterator[str]:
     yield _data(c)
     yield "### Hyperparameters"
     yield table(("name", "published", "ours"), _hyperparameters(c))
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.1f} hours" if seconds >= 3600 else f"{seconds:.0f} seconds"
+
+
+def _machine(environment: dict[str, Any]) -> str:
+    cpus = f"a machine with {environment['cpus']} CPUs, {environment['cpu']}"
+    return f"one {environment['gpu']} (CUDA {environment['cuda']}) in {cpus}" if "gpu" in environment else cpus
 
 
 def _data(c: Comparison) -> str:
@@ -150,7 +160,7 @@ def _epochs(c: Comparison) -> Iterator[str]:
         ("ours", ours.validation_loss, 4),
         ("validation accuracy as printed: published", theirs.validation_accuracy, 3),
         ("ours, pooled", c.pooled, 4),
-        ("our seconds", ours.seconds, 0),
+        ("our seconds", ours.seconds, 0 if ours.seconds.max() >= 100 else 2),
     )
 
 

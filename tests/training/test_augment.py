@@ -70,3 +70,28 @@ def test_the_same_seed_draws_the_same_changes() -> None:
     assert not torch.equal(first, augment(pixels))
     torch.manual_seed(5)
     assert torch.equal(first, augment(pixels))
+
+
+def test_without_mixup_nothing_is_mixed() -> None:
+    pixels = _numbered(3)
+    assert Augment(crop=4).mix(pixels, torch.arange(3)) == (pixels, None)
+
+
+def test_mixed_images_are_mostly_themselves_and_say_what_else_they_are() -> None:
+    torch.manual_seed(0)
+    pixels, labels = torch.randint(0, 256, (400, SIDE, SIDE, 3), dtype=torch.uint8), torch.arange(400)
+    mixed, mixture = Augment(mixup=0.5).mix(pixels, labels)
+    assert mixture is not None
+    assert torch.equal(mixture.others, (labels + 1) % 400)
+    own = mixture.own[:, None, None, None]
+    wanted = own * pixels + (1 - own) * pixels[mixture.others]
+    assert mixed.dtype == torch.uint8
+    assert (mixed - wanted).abs().max() <= 0.501
+    untouched = mixture.own == 1
+    assert torch.equal(mixed[untouched], pixels[untouched])
+    assert 160 < untouched.sum() < 240
+    shares = mixture.own[~untouched]
+    assert 0.5 <= shares.min() < 0.55
+    assert 0.95 < shares.max() <= 1
+    part = mixture.take(torch.tensor([5, 7]))
+    assert (part.others.tolist(), part.own.tolist()) == ([6, 8], [mixture.own[5].item(), mixture.own[7].item()])

@@ -10,6 +10,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from training import optimise
+from training.augment import Mixture
 from training.model import AlexNet
 from training.settings import Settings
 from training.teacher import Teacher
@@ -124,3 +125,12 @@ def test_the_weights_of_classes_are_those_of_scikit_learn() -> None:
     assert optimise.class_weights(labels, 3).tolist() == pytest.approx(wanted.tolist())
     assert optimise.class_weights(labels, 3)[labels].mean().item() == pytest.approx(1)
     assert torch.isfinite(optimise.class_weights(labels, 4)).all()
+
+
+def test_a_mixed_image_has_the_cross_entropy_with_its_shares() -> None:
+    """As with soft targets: https://docs.pytorch.org/docs/stable/generated/torch.nn.CrossEntropyLoss.html."""
+    logits, labels, own = torch.randn(4, 3), torch.tensor([0, 1, 2, 2]), torch.tensor([1.0, 0.7, 0.5, 0.9])
+    others = labels.roll(-1)
+    found = optimise.loss(logits, labels, None, Settings(label_smoothing=0.1), mixture=Mixture(others, own))
+    shares = own[:, None] * F.one_hot(labels, 3) + (1 - own)[:, None] * F.one_hot(others, 3)
+    assert found.item() == pytest.approx(F.cross_entropy(logits, shares, label_smoothing=0.1).item(), rel=1e-6)

@@ -140,6 +140,40 @@ def test_a_model_that_does_not_tell_its_validation_images_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_runs_beside_it_with_other_seeds_are_told_with_mean_and_spread(own_run: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(own_run, own_run.parent / "run-seed-1")
+    _replace("config.json", '"seed": 0', '"seed": 1')(other)
+    path = other / "test" / "metrics.json"
+    metrics = json.loads(path.read_text())
+    accuracies = [metrics["classes"]["cat"]["accuracy"], 0.125]
+    metrics["classes"]["cat"]["accuracy"] = accuracies[1]
+    path.write_text(json.dumps(metrics))
+    assert _report(own_run, tmp_path / "docs") == 0
+    page = (tmp_path / "docs" / "reproduction.md").read_text()
+    assert "with 2 seeds" in page
+    (line,) = [line for line in page.splitlines() if line.startswith("| cat |") and line.count("|") == 8]
+    cells = [cell.strip() for cell in line.split("|")[2:-1]]
+    mean = f"{np.mean(accuracies):.4f}"
+    assert cells == [
+        "0.816",
+        *(f"{value:.4f}" for value in accuracies),
+        mean,
+        f"{np.mean(accuracies) - 0.816:+.4f}",
+        f"{np.ptp(accuracies):.4f}",
+    ]
+    assert "| spread |  | 0.0000 | 0.0000 | 0.0000 | 0.0000 | 0.0 |" in page
+
+
+def test_a_run_beside_it_that_differs_in_more_than_its_seed_is_refused(
+    own_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = shutil.copytree(own_run, own_run.parent / "run-seed-1")
+    _replace("config.json", '"seed": 0', '"seed": 1')(other)
+    _replace("config.json", '"momentum": 0.9', '"momentum": 0.8')(other)
+    assert _report(own_run, tmp_path / "docs") == 1
+    assert "run small differs from small in momentum, seed, not in its seed alone" in capsys.readouterr().err
+
+
 def _remove(name: str) -> Callable[[Path], None]:
     return lambda folder: (folder / name).unlink()
 
