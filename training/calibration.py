@@ -4,6 +4,7 @@ In: probabilities float32 [N, classes] with the labels int64 [N], or scores floa
 which unknown ones should be the higher. Out: numbers from 0 to 1, nats, and the temperature of a softmax. numpy only.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +19,10 @@ Ints = npt.NDArray[np.int64]
 
 _TINY: Final = float(np.finfo(np.float32).tiny)  # float32 softmax gives zero, whose logarithm would say too much
 _COLDEST, _HOTTEST = 0.05, 20.0
+_STEEPEST: Final = 1.0
+LEAST_ENTROPY: Final = 1e-6  # as a share of the highest: what is surer than that is as sure as that
 _GOLDEN: Final = (5**0.5 - 1) / 2
+_HALVINGS: Final = 50
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,53 @@ def negative_log_likelihood(probabilities: Floats, labels: Ints) -> float:
     return float(-_logarithm(probabilities)[np.arange(len(labels)), labels].mean())
 
 
-def reheat(probabilities: Floats, factor: float) -> npt.NDArray[np.float64]:
-    """The probabilities float64 [N, classes] that a softmax of `factor` times the temperature would have given.
+@dataclass(frozen=True)
+class Temperature:
+    """What logits are divided by: `base` times the power `slope`, from 0 to 1, of the entropy of their softmax, as a
+    share of the highest there is.
+
+    With a slope of 0 it is one number for all. Else the less certain an image, the higher (adaptive temperature scaling
+    by entropy, https://arxiv.org/abs/2208.00461, with a power in place of a softplus).
+    """
+
+    base: float
+    slope: float = 0.0
+
+    def of(self, probabilities: Floats) -> npt.NDArray[np.float64]:
+        """That of each image, float64 [N, 1], by its probabilities [N, classes] at a temperature of one."""
+        result: npt.NDArray[np.float64] = self.base * entropy(probabilities) ** self.slope
+        return result
+
+
+def entropy(probabilities: Floats) -> npt.NDArray[np.float64]:
+    """The entropy float64 [N, 1] of probabilities [N, classes], as a share of the highest; a millionth at least."""
+    shares = -(probabilities * _logarithm(probabilities)).sum(1, keepdims=True) / np.log(probabilities.shape[1])
+    result: npt.NDArray[np.float64] = np.maximum(shares, LEAST_ENTROPY)
+    return result
+
+
+def heat(probabilities: Floats, temperature: Temperature) -> npt.NDArray[np.float64]:
+    """The probabilities float64 [N, classes] at `temperature` of what are `probabilities` at one.
 
     Logits are logarithms of probabilities but for a constant in each row, which softmax does not see.
     """
-    return softmax(_logarithm(probabilities) / factor)
+    return softmax(_logarithm(probabilities) / temperature.of(probabilities))
+
+
+def cool(probabilities: Floats, temperature: Temperature) -> npt.NDArray[np.float64]:
+    """The inverse of `heat`: the probabilities float64 [N, classes] at one of those at `temperature`.
+
+    The higher a row's temperature is taken to be, the surer it was before, and the lower its temperature by that: the
+    one where both agree is found by halving.
+    """
+    logarithm = _logarithm(probabilities)
+    low = np.full((len(logarithm), 1), temperature.base * LEAST_ENTROPY**temperature.slope)
+    high = np.full_like(low, temperature.base)
+    for _ in range(_HALVINGS if temperature.slope else 0):
+        middle = (low + high) / 2
+        too_low = temperature.of(softmax(middle * logarithm)) > middle
+        low, high = np.where(too_low, middle, low), np.where(too_low, high, middle)
+    return softmax((low + high) / 2 * logarithm)
 
 
 def softmax(logits: Floats) -> npt.NDArray[np.float64]:
@@ -71,26 +116,37 @@ def softmax(logits: Floats) -> npt.NDArray[np.float64]:
     return result
 
 
-def fit_temperature(probabilities: Floats, labels: Ints) -> float:
-    """The factor of the temperature at which `reheat` has the lowest negative log likelihood, from 0.05 to 20.
+def fit_temperature(probabilities: Floats, labels: Ints) -> Temperature:
+    """The temperature at which `heat` has the lowest negative log likelihood; its base lies between 0.05 and 20.
 
-    Golden-section search in its logarithm; the likelihood has one peak, as it is concave in the inverse temperature.
+    Golden-section search for the slope and, for each, for the logarithm of the base: there the likelihood has one peak,
+    as it is concave in the inverse temperature.
     """
-    low, high = np.log(_COLDEST), np.log(_HOTTEST)
 
-    def loss(exponent: float) -> float:
-        return negative_log_likelihood(reheat(probabilities, float(np.exp(exponent))), labels)
+    def base(slope: float) -> tuple[float, float]:
+        def loss(exponent: float) -> float:
+            return negative_log_likelihood(heat(probabilities, Temperature(float(np.exp(exponent)), slope)), labels)
 
+        return _lowest(loss, float(np.log(_COLDEST)), float(np.log(_HOTTEST)))
+
+    slope, _ = _lowest(lambda slope: base(slope)[1], 0.0, _STEEPEST, 1e-3)
+    slope = min((0.0, slope), key=lambda slope: base(slope)[1])
+    return Temperature(float(np.exp(base(slope)[0])), slope)
+
+
+def _lowest(loss: Callable[[float], float], low: float, high: float, width: float = 1e-4) -> tuple[float, float]:
+    """Where `loss` is lowest between `low` and `high`, to `width`, and how low."""
     left, right = high - _GOLDEN * (high - low), low + _GOLDEN * (high - low)
     losses = [loss(left), loss(right)]
-    while high - low > 1e-5:
+    while high - low > width:
         if losses[0] < losses[1]:
             high, right, left = right, left, right - _GOLDEN * (right - low)
             losses = [loss(left), losses[0]]
         else:
             low, left, right = left, right, left + _GOLDEN * (high - left)
             losses = [losses[1], loss(right)]
-    return float(np.exp((low + high) / 2))
+    middle = (low + high) / 2
+    return middle, loss(middle)
 
 
 def auroc(known: Floats, unknown: Floats) -> float:

@@ -128,8 +128,13 @@ def _calibration(found: dict[str, Any]) -> str:
     if "before" in found:
         before = found["before"]
         text += (
-            f"; before the temperature of {found['temperature']:.3f}, which was fitted on validation images, they were "
+            f"; without the temperature, which was fitted on validation images, they would be "
             f"{100 * before['expected_calibration_error']:.2f} % and {before['negative_log_likelihood']:.4f}"
+        )
+    if found.get("temperature_slope"):
+        text += (
+            f". The temperature of an image is {found['temperature']:.3f} times the power "
+            f"{found['temperature_slope']:.3f} of the entropy of its probabilities, as a share of the highest entropy"
         )
     return f"{text}.\n\n![Reliability diagram](reliability.png)"
 

@@ -90,7 +90,7 @@ def evaluate(
     predicted = answers.probabilities.argmax(1)
     scores = score(images.labels, predicted, len(classifier.classes))
     trusted: dict[str, Any] = {
-        "calibration": trust.calibrate(answers, images.labels, classifier.temperature),
+        "calibration": trust.calibrate(answers, images.labels, trust.temperature_of(classifier)),
         "unknown": trust.examine_unknowns(lambda x: answer_all(classifier, x, batch_size), answers, unknowns),
     }
     if compared := _compare(classifier, images.pixels, answers, url, checkpoint, batch_size):
@@ -103,7 +103,7 @@ def evaluate(
     output.mkdir(parents=True, exist_ok=True)
     report = _report(model, classifier, facts, scores, trusted)
     files.write_json(output / METRICS, trust.keep(output / METRICS, report))
-    _plot(output, scores, classifier.classes, trust.curves(answers, images.labels, classifier.temperature))
+    _plot(output, scores, classifier.classes, trust.curves(answers, images.labels, trust.temperature_of(classifier)))
     if predictions:
         names = np.array(classifier.classes)
         rows = np.stack([names[images.labels], names[predicted]], axis=1)
@@ -259,7 +259,7 @@ def _print_trust(trusted: dict[str, Any]) -> None:
         error, likelihood = errors["expected_calibration_error"], errors["negative_log_likelihood"]
         return f"calibration error {error:.4f}, negative log likelihood {likelihood:.4f}"
 
-    before = f" (before temperature {found['temperature']:.3f}: {show(found['before'])})" if "before" in found else ""
+    before = f" (before its temperature: {show(found['before'])})" if "before" in found else ""
     console.print(show(found) + before, highlight=False)
     if trusted["unknown"]:
         share = trusted["unknown"]["share_of_these_images"]

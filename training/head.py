@@ -11,33 +11,34 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from training.calibration import LEAST_ENTROPY, Temperature
 from training.unknown_score import Score
 
 PROBABILITIES: Final = "probabilities"
 UNKNOWN_SCORE: Final = "unknown_score"
 
 
-def attach(body: onnx.ModelProto, temperature: float = 1.0, score: Score | None = None) -> onnx.ModelProto:
+def attach(
+    body: onnx.ModelProto, temperature: Temperature | None = None, score: Score | None = None
+) -> onnx.ModelProto:
     """`body` with its head; without a `score`, `probabilities` are all that it answers."""
     model = onnx.ModelProto()
     model.CopyFrom(body)
     graph = model.graph
     logits, _ = graph.output
     batch, classes = logits.type.tensor_type.shape.dim
-    axes = {"reduced": np.array([1], np.int64)}
-    constants: dict[str, object] = {"temperature": np.float32(temperature)}
-    nodes = [
-        helper.make_node("Div", ["logits", "temperature"], ["calibrated"]),
-        helper.make_node("Softmax", ["calibrated"], [PROBABILITIES], axis=1),
-    ]
+    constants: dict[str, object] = {"reduced": np.array([1], np.int64)}
+    nodes = _temperature_nodes(temperature or Temperature(1.0), classes.dim_value, constants)
+    nodes.append(helper.make_node("Softmax", ["calibrated"], [PROBABILITIES], axis=1))
     shapes = {PROBABILITIES: [batch.dim_param, classes.dim_value]}
     if score is not None:
-        constants |= axes | _constants(score)
-        nodes += _score_nodes()
+        nodes += _score_nodes(score, constants)
         shapes[UNKNOWN_SCORE] = [batch.dim_param]
     graph.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
     for name, value in constants.items():
-        graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+        if name in used:
+            graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
     del graph.output[:]
     graph.output.extend(
         helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in shapes.items()
@@ -46,36 +47,51 @@ def attach(body: onnx.ModelProto, temperature: float = 1.0, score: Score | None 
     return model
 
 
-def _constants(score: Score) -> dict[str, object]:
-    distance = score.distance
-    return {
-        "heat": np.float32(score.heat),
-        "centre": distance.centre,
-        "square": distance.square,
-        "lines": distance.lines,
-        "bases": distance.bases,
-        "slope_confidence": np.float32(score.slope_confidence),
-        "slope_distance": np.float32(score.slope_distance),
-        "offset": np.float32(score.offset),
-    }
-
-
-def _score_nodes() -> list[onnx.NodeProto]:
-    """What `unknown_score.Score` computes."""
+def _temperature_nodes(temperature: Temperature, classes: int, constants: dict[str, object]) -> list[onnx.NodeProto]:
+    """`logits` to `calibrated` ones; what the nodes need is added to `constants`."""
     node = helper.make_node
+    constants["temperature"] = np.float32(temperature.base)
+    if not temperature.slope:
+        return [node("Div", ["logits", "temperature"], ["calibrated"])]
+    constants |= {
+        "per_class": np.float32(-1 / np.log(classes)),
+        "least_entropy": np.float32(LEAST_ENTROPY),
+        "temperature_slope": np.float32(temperature.slope),
+    }
+    return [
+        node("Softmax", ["logits"], ["plain"], axis=1),
+        node("LogSoftmax", ["logits"], ["plain_logarithm"], axis=1),
+        node("Mul", ["plain", "plain_logarithm"], ["surprises"]),
+        node("ReduceSum", ["surprises", "reduced"], ["minus_entropy"], keepdims=1),
+        node("Mul", ["minus_entropy", "per_class"], ["share_of_entropy"]),
+        node("Max", ["share_of_entropy", "least_entropy"], ["entropy"]),
+        node("Pow", ["entropy", "temperature_slope"], ["power"]),
+        node("Mul", ["power", "temperature"], ["temperatures"]),
+        node("Div", ["logits", "temperatures"], ["calibrated"]),
+    ]
+
+
+def _score_nodes(score: Score, constants: dict[str, object]) -> list[onnx.NodeProto]:
+    """What `unknown_score.Score` computes; the slope and the offset of its distance are part of the constants."""
+    node, distance, slope = helper.make_node, score.distance, score.slope_distance
+    constants |= {
+        "heat": np.float32(score.heat),
+        "minus_slope_energy": np.float32(-score.slope_energy),
+        "centre": distance.centre,
+        "square": np.float32(slope * distance.square),
+        "lines": np.float32(slope * distance.lines),
+        "bases": np.float32(slope * distance.bases + score.offset),
+    }
     return [
         node("Div", ["logits", "heat"], ["heated"]),
-        node("Softmax", ["heated"], ["heated_probabilities"], axis=1),
-        node("ReduceMax", ["heated_probabilities", "reduced"], ["confidence"], keepdims=0),
+        node("ReduceLogSumExp", ["heated", "reduced"], ["minus_energy"], keepdims=0),
+        node("Mul", ["minus_energy", "minus_slope_energy"], ["sign_energy"]),
         node("Sub", ["code", "centre"], ["from_centre"]),
         node("MatMul", ["from_centre", "square"], ["squared"]),
         node("Mul", ["squared", "from_centre"], ["products"]),
         node("ReduceSum", ["products", "reduced"], ["far_from_all"], keepdims=0),
         node("Gemm", ["from_centre", "lines", "bases"], ["far_from_each"]),
         node("ReduceMin", ["far_from_each", "reduced"], ["far_from_nearest"], keepdims=0),
-        node("Add", ["far_from_all", "far_from_nearest"], ["distance"]),
-        node("Mul", ["confidence", "slope_confidence"], ["sign_confidence"]),
-        node("Mul", ["distance", "slope_distance"], ["sign_distance"]),
-        node("Add", ["sign_confidence", "sign_distance"], ["signs"]),
-        node("Add", ["signs", "offset"], [UNKNOWN_SCORE]),
+        node("Add", ["far_from_all", "far_from_nearest"], ["sign_distance"]),
+        node("Add", ["sign_energy", "sign_distance"], [UNKNOWN_SCORE]),
     ]

@@ -27,9 +27,9 @@ class Directions:
 
 
 class Lean(nn.Module):
-    """Pixels uint8 [N, 32, 32, 3] to logits float32 [N, classes] and the `code` float32 [N, units] that they come from.
+    """Pixels uint8 [N, 32, 32, 3] to logits float32 [N, classes] and a `code` float32 [N, 256] of what is to be seen.
 
-    The code is the input of the last linear layer, or the few numbers that it is made of once `factorise` was here.
+    The code is the mean of each of the last feature maps: closer to the image than what the linear layers make of it.
     """
 
     mean: Tensor
@@ -50,18 +50,23 @@ class Lean(nn.Module):
         self.first, self.second, self.last = (nn.Sequential(layer) for layer in layers)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        return self.answer(self.flat(pixels))
+        maps = self._maps(pixels)
+        return self.answer(torch.flatten(maps, 1)), maps.mean((2, 3))
 
-    def answer(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits and code of what `flat` gave."""
-        code = self.second[:-1](F.relu(self.first(flat)))
-        units = F.relu(self.second[-1](code))
-        return self.last(units), code if len(self.second) > 1 else units
+    def answer(self, flat: Tensor) -> Tensor:
+        """The logits of what `flat` gave."""
+        logits: Tensor = self.last(F.relu(self.second(F.relu(self.first(flat)))))
+        return logits
 
     def flat(self, pixels: Tensor) -> Tensor:
         """The input of the first linear layer, float32 [N, 256 side²]."""
+        return torch.flatten(self._maps(pixels), 1)
+
+    def _maps(self, pixels: Tensor) -> Tensor:
+        """The last feature maps, float32 [N, 256, side, side]."""
         image = pixels.permute(0, 3, 1, 2).float() - self.mean
-        return torch.flatten(self.features(self.resize @ image @ self.resize.T), 1)
+        maps: Tensor = self.features(self.resize @ image @ self.resize.T)
+        return maps
 
 
 def bilinear(size: int, output: int) -> Tensor:

@@ -24,7 +24,7 @@ from rich.progress import Progress
 
 from serving.classifier import Answers, Classifier
 from serving.errors import UserError
-from training import calibration, environment, files
+from training import calibration, environment, files, trust
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -177,8 +177,8 @@ def ask_torch(checkpoint: Path, classifier: Classifier, pixels: Pixels, batch_si
             parts.append(network(torch.from_numpy(batch)).numpy().astype(np.float64))
             progress.advance(task, len(batch))
     probabilities = np.concatenate(parts)
-    if classifier.temperature is not None:  # the file's own, which no checkpoint has
-        probabilities = calibration.reheat(probabilities, classifier.temperature)
+    if temperature := trust.temperature_of(classifier):  # the file's own, which no checkpoint has
+        probabilities = calibration.heat(probabilities, temperature)
     return Found(probabilities.argmax(1), probabilities)
 
 

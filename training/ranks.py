@@ -51,7 +51,7 @@ def choose(
     first_layer, second_layer = (_linear(layers) for layers in (network.first, network.second))
     whole = _macro_f1(network, held_out, validation)
     with torch.inference_mode():
-        target = network.answer(inputs)[0]
+        target = network.answer(inputs)
         first = lean.directions(first_layer, inputs, max(ranks))
         second = lean.directions(second_layer, F.relu(first_layer(inputs)), max(ranks))
     best: Choice | None = None
@@ -82,7 +82,7 @@ def features(network: Lean, images: Images, progress: Progress) -> Tensor:
 
 def _macro_f1(network: Lean, inputs: Tensor, images: Images) -> float:
     with torch.inference_mode():
-        logits = network.answer(inputs)[0].numpy()
+        logits = network.answer(inputs).numpy()
     return evaluate.score(images.labels, logits.argmax(1), logits.shape[1]).macro_f1
 
 
@@ -94,7 +94,7 @@ def _tune(network: Lean, inputs: Tensor, target: Tensor, steps: int) -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(steps):
         indices = torch.randint(len(inputs), (_TUNING_BATCH,), generator=generator)
-        logits, _ = network.answer(inputs[indices])
+        logits = network.answer(inputs[indices])
         loss = F.cross_entropy(logits / _TUNING_TEMPERATURE, wanted[indices])
         optimizer.zero_grad()
         loss.backward()

@@ -12,10 +12,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from serving.classifier import Answers
+from serving.classifier import Answers, Classifier
 from serving.errors import UserError
 from training import calibration, files, unknowns
-from training.calibration import Reliability
+from training.calibration import Reliability, Temperature
 
 Ask = Callable[[npt.NDArray[np.uint8]], Answers]
 
@@ -25,26 +25,31 @@ _DIGITS: Final = 6  # what follows depends on the batch size, by float32's round
 _SEED: Final = 1  # not that of the images on which the score was chosen
 
 
-def calibrate(answers: Answers, labels: npt.NDArray[np.int64], temperature: float | None) -> dict[str, Any]:
+def temperature_of(classifier: Classifier) -> Temperature | None:
+    """The temperature by which the file was calibrated, where it was."""
+    if classifier.temperature is None:
+        return None
+    return Temperature(classifier.temperature, float(classifier.metadata.get("temperature_slope", 0)))
+
+
+def calibrate(answers: Answers, labels: npt.NDArray[np.int64], temperature: Temperature | None) -> dict[str, Any]:
     """Calibration error and negative log likelihood of the file as it is and, where `temperature` is known, before it
     was calibrated by that.
     """
-    found: dict[str, Any] = {"temperature": temperature, **_errors(answers.probabilities, labels)}
+    base, slope = (temperature.base, temperature.slope) if temperature else (None, None)
+    found: dict[str, Any] = {"temperature": base, "temperature_slope": slope, **_errors(answers.probabilities, labels)}
     if temperature is not None:
-        found["before"] = _errors(before(answers, temperature), labels)
+        found["before"] = _errors(calibration.cool(answers.probabilities, temperature), labels)
     return found
 
 
-def before(answers: Answers, temperature: float) -> npt.NDArray[np.float64]:
-    """The probabilities that the file would give without its temperature."""
-    return calibration.reheat(answers.probabilities, 1 / temperature)
-
-
-def curves(answers: Answers, labels: npt.NDArray[np.int64], temperature: float | None) -> dict[str, Reliability]:
+def curves(answers: Answers, labels: npt.NDArray[np.int64], temperature: Temperature | None) -> dict[str, Reliability]:
     """The reliability of the file, and of the network before it was calibrated, for a diagram."""
     found = {"the file": calibration.reliability(answers.probabilities, labels)}
     if temperature is not None:
-        found["before calibration"] = calibration.reliability(before(answers, temperature), labels)
+        found["before calibration"] = calibration.reliability(
+            calibration.cool(answers.probabilities, temperature), labels
+        )
     return found
 
 

@@ -1,9 +1,10 @@
 """A score that is the higher, the less an image looks like any class.
 
 In: logits float32 [N, classes] and codes float32 [N, units] of a network. Out: scores float32 [N]. Two signs are added
-up: how low the highest probability of a hot softmax is, and how far the code lies from the nearest class, compared with
-its distance from all images together (relative Mahalanobis distance, https://arxiv.org/abs/2106.09022). Their shares
-are chosen on images that are held out and on unknown ones made of them. numpy only.
+up: the energy, which is high where no logit is (https://arxiv.org/abs/2010.03759), and how far the code lies from the
+nearest class, compared with its distance from all images together (relative Mahalanobis distance,
+https://arxiv.org/abs/2106.09022). Their shares are chosen on images that are held out and on unknown ones made of them.
+numpy only.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +20,7 @@ Floats = npt.NDArray[np.floating]
 
 _RIDGE: Final = 1e-3  # share of the mean variance that is added to each direction, so that the inverse exists
 _HEATS: Final = (1.0, 2.0, 5.0, 10.0)
-_SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
+_SHARES: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True)
@@ -43,29 +44,28 @@ class Distance:
 
 @dataclass(frozen=True)
 class Score:
-    """`slope_confidence` times the highest probability at temperature `heat`, plus `slope_distance` times the distance,
-    plus `offset`: in the known images that it was chosen on, each sign varies by one standard deviation around zero.
+    """`slope_energy` times the energy at temperature `heat`, plus `slope_distance` times the distance, plus `offset`.
+
+    In the known images that it was chosen on, its mean is zero, and each sign varies by its share of one standard
+    deviation.
     """
 
     distance: Distance
     heat: float
-    slope_confidence: float
+    slope_energy: float
     slope_distance: float
     offset: float
 
     def __call__(self, logits: Floats, codes: Floats) -> npt.NDArray[np.float64]:
         """The score float64 [N]."""
-        return (
-            self.slope_confidence * confidence(logits, self.heat)
-            + self.slope_distance * self.distance(codes)
-            + self.offset
-        )
+        return self.slope_energy * energy(logits, self.heat) + self.slope_distance * self.distance(codes) + self.offset
 
 
-def confidence(logits: Floats, heat: float) -> npt.NDArray[np.float64]:
-    """The highest probability float64 [N] of a softmax at temperature `heat`."""
+def energy(logits: Floats, heat: float) -> npt.NDArray[np.float64]:
+    """Minus the logarithm of the sum of the powers of the logits at temperature `heat`, float64 [N]."""
     exponents = logits.astype(np.float64) / heat
-    result: npt.NDArray[np.float64] = 1 / np.exp(exponents - exponents.max(1, keepdims=True)).sum(1)
+    highest = exponents.max(1)
+    result: npt.NDArray[np.float64] = -highest - np.log(np.exp(exponents - highest[:, None]).sum(1))
     return result
 
 
@@ -89,12 +89,11 @@ def choose(distance: Distance, known: Sequence[Floats], unknown: Mapping[str, Se
     far, fars = distance(known[1]), {kind: distance(codes) for kind, (_, codes) in unknown.items()}
     best: tuple[Score, float] | None = None
     for heat in _HEATS:
-        sure = confidence(known[0], heat)
-        sures = {kind: confidence(logits, heat) for kind, (logits, _) in unknown.items()}
+        low, lows = energy(known[0], heat), {kind: energy(logits, heat) for kind, (logits, _) in unknown.items()}
         for share in _SHARES:
-            slopes = -(1 - share) / max(sure.std(), 1e-12), share / max(far.std(), 1e-12)
-            ours = slopes[0] * sure + slopes[1] * far
-            areas = [calibration.auroc(ours, slopes[0] * sures[kind] + slopes[1] * fars[kind]) for kind in unknown]
+            slopes = (1 - share) / max(low.std(), 1e-12), share / max(far.std(), 1e-12)
+            ours = slopes[0] * low + slopes[1] * far
+            areas = [calibration.auroc(ours, slopes[0] * lows[kind] + slopes[1] * fars[kind]) for kind in unknown]
             if best is None or np.mean(areas) > best[1]:
                 score = Score(distance, heat, float(slopes[0]), float(slopes[1]), float(-ours.mean()))
                 best = score, float(np.mean(areas))

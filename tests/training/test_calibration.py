@@ -5,6 +5,7 @@ import pytest
 from sklearn import metrics
 
 from training import calibration
+from training.calibration import Temperature
 
 
 def test_the_calibration_error_is_that_worked_out_by_hand() -> None:
@@ -45,18 +46,41 @@ def test_the_fit_finds_the_temperature_that_the_images_were_made_with(factor: fl
     rng = np.random.default_rng(0)
     probabilities = calibration.softmax(rng.normal(0, 3, (20_000, 10)))
     labels = (probabilities.cumsum(1) > rng.random((len(probabilities), 1))).argmax(1)
-    wrong = calibration.reheat(probabilities, 1 / factor)
-    assert calibration.fit_temperature(wrong, labels) == pytest.approx(factor, rel=0.04)
-    assert calibration.reliability(calibration.reheat(wrong, factor), labels).error < 0.01
+    wrong = calibration.heat(probabilities, Temperature(1 / factor))
+    found = calibration.fit_temperature(wrong, labels)
+    assert found.base == pytest.approx(factor, rel=0.1)
+    assert found.slope < 0.05
+    assert calibration.reliability(calibration.heat(wrong, found), labels).error < 0.01
 
 
-def test_heat_changes_no_class_and_is_undone_by_its_inverse() -> None:
+def test_a_fit_tells_what_is_overdone_where_images_are_uncertain() -> None:
+    """The true temperature grows with the entropy: one number for all cannot make it good."""
+    rng, truth = np.random.default_rng(0), Temperature(1.5, 0.4)
+    told = calibration.softmax(rng.normal(0, 3, (20_000, 10)))
+    probabilities = calibration.heat(told, truth)
+    labels = (probabilities.cumsum(1) > rng.random((len(probabilities), 1))).argmax(1)
+    found = calibration.fit_temperature(told, labels)
+    assert (found.base, found.slope) == (pytest.approx(1.5, rel=0.05), pytest.approx(0.4, abs=0.05))
+
+
+@pytest.mark.parametrize("temperature", [Temperature(3.0), Temperature(0.6, 0.0), Temperature(1.2, 0.3)])
+def test_heat_changes_no_class_and_is_undone_by_its_inverse(temperature: Temperature) -> None:
     logits = np.random.default_rng(0).normal(0, 4, (50, 10))
     probabilities = calibration.softmax(logits)
-    hot = calibration.reheat(probabilities, 3.0)
-    np.testing.assert_allclose(hot, calibration.softmax(logits / 3), atol=1e-12)
-    np.testing.assert_allclose(calibration.reheat(hot, 1 / 3), probabilities, atol=1e-12)
+    hot = calibration.heat(probabilities, temperature)
+    share = -(probabilities * np.log(probabilities)).sum(1, keepdims=True) / np.log(10)
+    np.testing.assert_allclose(
+        hot, calibration.softmax(logits / (temperature.base * share**temperature.slope)), atol=1e-9
+    )
+    np.testing.assert_allclose(calibration.cool(hot, temperature), probabilities, atol=1e-7)
     assert np.array_equal(hot.argmax(1), probabilities.argmax(1))
+
+
+def test_what_is_certain_stays_finite() -> None:
+    certain = np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], np.float32)
+    for found in (calibration.heat(certain, Temperature(2.0, 0.5)), calibration.cool(certain, Temperature(2.0, 0.5))):
+        assert np.isfinite(found).all()
+        assert found[0].argmax() == 0
 
 
 def test_the_area_is_that_of_scikit_learn_also_where_scores_are_equal() -> None:

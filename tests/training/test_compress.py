@@ -15,7 +15,8 @@ from rich.progress import Progress
 from benchmarks import older_cpu
 from serving.classifier import Classifier
 from serving.errors import UserError
-from training import calibration, compress, data, evaluate, export, files, quantise, ranks, speed, trainer
+from training import calibration, compress, data, evaluate, export, files, quantise, ranks, speed, trainer, trust
+from training.calibration import Temperature
 from training.data import Images
 from training.lean import Lean
 from training.model import AlexNet
@@ -93,9 +94,15 @@ def test_no_other_temperature_suits_the_validation_images_better(
     images = held_out(data_root, small_run)
     model = Classifier(small_file)
     probabilities = model.predict(images.pixels)
-    assert calibration.fit_temperature(probabilities, images.labels) == pytest.approx(1, abs=0.01)
-    assert model.temperature is not None
-    assert model.temperature != 1
+    found = trust.temperature_of(model)
+    assert found is not None
+    assert found.base != 1
+    plain = calibration.cool(probabilities, found)
+    likelihood = calibration.negative_log_likelihood(probabilities, images.labels)
+    for base, slope in ((0.97, 0.0), (1.03, 0.0), (1.0, 0.03), (1.0, -0.03)):
+        other = Temperature(found.base * base, min(max(found.slope + slope, 0.0), 1.0))
+        worse = calibration.negative_log_likelihood(calibration.heat(plain, other), images.labels)
+        assert worse >= likelihood - 1e-5, other
 
 
 def test_a_loss_beyond_the_allowed_one_is_refused_and_nothing_is_written(
@@ -136,7 +143,9 @@ def test_evaluation_tells_calibration_and_unknown_things(
     expected = calibration.reliability(answers.probabilities, fixture_images.labels).error
     assert found["calibration"]["expected_calibration_error"] == pytest.approx(expected, abs=1e-5)
     assert model.temperature is not None
-    uncalibrated = calibration.reheat(answers.probabilities, 1 / model.temperature)
+    temperature = trust.temperature_of(model)
+    assert temperature is not None
+    uncalibrated = calibration.cool(answers.probabilities, temperature)
     before = calibration.negative_log_likelihood(uncalibrated, fixture_images.labels)
     assert found["calibration"]["before"]["negative_log_likelihood"] == pytest.approx(before, abs=1e-5)
     assert answers.unknown is not None
@@ -171,12 +180,12 @@ def test_fine_tuning_brings_the_answers_closer(fixture_images: Images) -> None:
     images = fixture_images.take(np.arange(128))
     with Progress(disable=True) as progress, torch.inference_mode():
         inputs = ranks.features(whole, images, progress)
-        target = whole.answer(inputs)[0].softmax(1)
+        target = whole.answer(inputs).softmax(1)
 
     def distance(steps: int) -> float:
         with Progress(disable=True) as progress:
             found = ranks.choose(whole, images, images, (2,), allowed=0.0, steps=steps, progress=progress)
         with torch.inference_mode():
-            return float((found.network.answer(inputs)[0].softmax(1) - target).square().mean())
+            return float((found.network.answer(inputs).softmax(1) - target).square().mean())
 
     assert distance(20) < 0.95 * distance(0)

@@ -39,7 +39,9 @@ def test_the_lean_network_answers_as_alexnet_does(size: int, fixture_images: Ima
     with torch.inference_mode():
         logits, code = Lean(model).eval()(pixels)
         torch.testing.assert_close(logits, model(pixels), atol=1e-5, rtol=0)
-    assert code.shape == (4, 4096)
+        features = model.network.features(model.preprocess(pixels))
+        torch.testing.assert_close(code, features.mean((2, 3)), atol=1e-5, rtol=0)
+    assert code.shape == (4, 256)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

@@ -11,7 +11,8 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from serving.errors import UserError
-from training import head, unknown_score, unknowns
+from training import calibration, head, unknown_score, unknowns
+from training.calibration import Temperature
 from training.data import Images
 
 
@@ -113,11 +114,12 @@ def test_the_choice_tells_apart_what_logits_alone_cannot() -> None:
     assert score(logits, codes).mean() == pytest.approx(0, abs=1e-6)
 
 
-def test_the_graph_computes_temperature_and_score() -> None:
+@pytest.mark.parametrize("temperature", [Temperature(1.7), Temperature(1.3, 0.35)])
+def test_the_graph_computes_temperature_and_score(temperature: Temperature) -> None:
     rng = np.random.default_rng(0)
     logits, codes, labels = _cloud(rng, 400)
     distance = unknown_score.fit_distance(codes, labels, 3)
-    score = unknown_score.Score(distance, heat=2.0, slope_confidence=-3.0, slope_distance=0.25, offset=1.5)
+    score = unknown_score.Score(distance, heat=2.0, slope_energy=3.0, slope_distance=0.25, offset=1.5)
     shapes = {"logits": ["N", 3], "code": ["N", 6]}
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     given = [helper.make_tensor_value_info(f"{v.name}_in", TensorProto.FLOAT, shapes[v.name]) for v in values]
@@ -125,11 +127,11 @@ def test_the_graph_computes_temperature_and_score() -> None:
     body = helper.make_model(
         helper.make_graph(nodes, "body", given, values), opset_imports=[helper.make_opsetid("", 20)], ir_version=10
     )
-    model = head.attach(body, 1.7, score)
+    model = head.attach(body, temperature, score)
     onnx.checker.check_model(model, full_check=True)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     probabilities, scores = session.run(["probabilities", "unknown_score"], {"logits_in": logits, "code_in": codes})
-    powers = np.exp((logits - logits.max(1, keepdims=True)) / 1.7)
-    np.testing.assert_allclose(probabilities, powers / powers.sum(1, keepdims=True), atol=1e-5)
+    plain = calibration.softmax(logits)
+    np.testing.assert_allclose(probabilities, calibration.heat(plain, temperature), atol=1e-5)
     np.testing.assert_allclose(scores, score(logits, codes), rtol=1e-3, atol=1e-3)
     assert scores.shape == (400,)
