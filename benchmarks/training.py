@@ -3,8 +3,8 @@
     python -m benchmarks.training [--quick] [--images 512]
 
 Both fine-tune AlexNet at 224 pixels on made-up images, float32 and bf16, 32 and 128 images a step, on the GPU where
-there is one. Each setting is a process of its own with two epochs, of which the second counts. Writes
-benchmarks/results/training-<hardware>-<date>.csv.
+there is one. Each setting is a process of its own; of ours the second of two epochs counts, of the other one after a
+few steps. Writes benchmarks/results/training-<hardware>-<date>.csv.
 """
 
 import argparse

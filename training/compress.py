@@ -41,8 +41,7 @@ MAX_RANK: Final = 512
 REFERENCE_SIZE: Final = 224  # pixels a side of the AlexNet whose speed is the measure
 
 _BODY: Final = ("logits", "code")
-_FIT_IMAGES: Final = 5_000  # training images to whose answers layers are fitted
-_DISTANCE_IMAGES: Final = 20_000  # training images to whose codes distances are fitted
+_FIT_IMAGES: Final = 20_000  # training images to whose answers layers and distances are fitted
 _UNKNOWN_IMAGES: Final = 1_000  # made up, of each kind
 _SEED: Final = 0
 _RANK_SHARE: Final = 0.5  # of the allowed loss, what the rank may take
@@ -177,7 +176,7 @@ def _finish(bench: _Bench, body: onnx.ModelProto, facts: dict[str, Any]) -> onnx
     """
     path = bench.folder / "body.onnx"
     onnx.save(body, path)
-    fitted = _first(bench.training, _DISTANCE_IMAGES)
+    fitted = _first(bench.training, _FIT_IMAGES)
     logits, codes = bench.run(path, _BODY, fitted.pixels)
     distance = fit_distance(codes, fitted.labels, logits.shape[1])
     known = bench.run(path, _BODY, bench.validation.pixels)

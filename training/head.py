@@ -54,7 +54,7 @@ def _temperature_nodes(temperature: Temperature, classes: int, constants: dict[s
     if not temperature.slope:
         return [node("Div", ["logits", "temperature"], ["calibrated"])]
     constants |= {
-        "per_class": np.float32(-1 / np.log(classes)),
+        "per_class": np.full((classes, 1), -1 / np.log(classes), np.float32),
         "least_entropy": np.float32(LEAST_ENTROPY),
         "temperature_slope": np.float32(temperature.slope),
     }
@@ -62,8 +62,7 @@ def _temperature_nodes(temperature: Temperature, classes: int, constants: dict[s
         node("Softmax", ["logits"], ["plain"], axis=1),
         node("LogSoftmax", ["logits"], ["plain_logarithm"], axis=1),
         node("Mul", ["plain", "plain_logarithm"], ["surprises"]),
-        node("ReduceSum", ["surprises", "reduced"], ["minus_entropy"], keepdims=1),
-        node("Mul", ["minus_entropy", "per_class"], ["share_of_entropy"]),
+        node("MatMul", ["surprises", "per_class"], ["share_of_entropy"]),
         node("Max", ["share_of_entropy", "least_entropy"], ["entropy"]),
         node("Pow", ["entropy", "temperature_slope"], ["power"]),
         node("Mul", ["power", "temperature"], ["temperatures"]),

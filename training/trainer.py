@@ -352,20 +352,25 @@ def _save(run: _Run, improved: bool = False) -> None:
         _write_epochs(run.folder / "config.json", run.settings.epochs)
         _write_metrics(run, rows)
 
-    if rows and next(run.model.parameters()).is_cuda:
-        last = _on_cpu(last)
+    if rows and _goes_on(run):
+        last = _copy(last)
         run.background.do(write)
     else:
         write()
 
 
-def _on_cpu(content: Any) -> Any:
-    """`content`, of dicts and lists, with its tensors on the CPU."""
+def _goes_on(run: _Run) -> bool:
+    """Whether it trains on while checkpoints are written."""
+    return next(run.model.parameters()).is_cuda
+
+
+def _copy(content: Any) -> Any:
+    """`content`, of dicts and lists, with copies of its tensors on the CPU."""
     if isinstance(content, Tensor):
-        return content.cpu()
+        return content.to("cpu", copy=True)
     if isinstance(content, dict):
-        return {key: _on_cpu(value) for key, value in content.items()}
-    return [_on_cpu(value) for value in content] if isinstance(content, list) else content
+        return {key: _copy(value) for key, value in content.items()}
+    return [_copy(value) for value in content] if isinstance(content, list) else content
 
 
 def _write_checkpoint(path: Path, content: dict[str, Any]) -> None:

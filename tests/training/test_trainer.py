@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -111,6 +112,47 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_old_one_whole(
     assert "could not be written" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert {path.name: files.sha256(path) for path in folder.iterdir()} == before
+
+
+def test_checkpoints_that_are_written_beside_the_training_are_the_same(
+    tmp_path: Path, data_root: Path, small_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, whose weights move on while they are written."""
+    plain = trainer.start(small_settings, data_root, tmp_path / "plain")
+    writers, write = set(), trainer._write_checkpoint
+
+    def watched(path: Path, content: dict[str, Any]) -> None:
+        time.sleep(0.2)  # the next epoch begins meanwhile
+        writers.add(threading.current_thread() is threading.main_thread())
+        write(path, content)
+
+    monkeypatch.setattr(trainer, "_goes_on", lambda _: True)
+    monkeypatch.setattr(trainer, "_write_checkpoint", watched)
+    beside = trainer.start(small_settings, data_root, tmp_path / "beside")
+    assert writers == {True, False}  # the first weights before the training, the others beside it
+    for name in ("last.pt", "best.pt"):
+        ours, theirs = (trainer.load_checkpoint(run / name) for run in (beside, plain))
+        assert all(torch.equal(ours["model"][key], value) for key, value in theirs["model"].items()), name
+        assert [row["epoch"] for row in ours["rows"]] == [row["epoch"] for row in theirs["rows"]]
+    states = [trainer.load_checkpoint(run / "last.pt")["optimizer"]["state"] for run in (beside, plain)]
+    assert all(torch.equal(states[0][key]["momentum_buffer"], states[1][key]["momentum_buffer"]) for key in states[1])
+    assert not list(beside.glob(".*"))
+
+
+def test_a_checkpoint_that_fails_beside_the_training_ends_it_with_the_remedy(
+    tmp_path: Path, data_root: Path, small_settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = torch.save
+
+    def full(content: dict[str, Any], path: Path) -> None:
+        if content["rows"]:
+            raise OSError(28, "No space left on device")
+        save(content, path)
+
+    monkeypatch.setattr(trainer, "_goes_on", lambda _: True)
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match="could not be written"):
+        trainer.start(small_settings, data_root, tmp_path / "run")
 
 
 def test_the_best_checkpoint_stays_when_a_resumed_epoch_is_worse(
