@@ -1,6 +1,6 @@
 """What batch prediction costs: beside ONNX Runtime alone, and for more and more images.
 
-    python -m benchmarks.predict [--rounds 5] [--most 4000] [--model models/alexnet/model.onnx]
+    python -m benchmarks.predict [--rounds 9] [--most 4000] [--model models/alexnet/model.onnx]
     python -m benchmarks.predict report
 
 First ONNX Runtime alone, decoding alone and everything that `alexnet predict` does take turns on the same images, of
@@ -227,7 +227,7 @@ def main() -> int:
     """Measure, write the table and the page, and print the verdict; or write the page. Returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", nargs="?", choices=("measure", "report"), default="measure")
-    parser.add_argument("--rounds", type=int, default=5, help="for each kind of images (default: 5)")
+    parser.add_argument("--rounds", type=int, default=9, help="for each kind of images (default: 9)")
     parser.add_argument("--most", type=int, default=4000, help="images of the longest run (default: 4000)")
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "alexnet" / "model.onnx")
     options = parser.parse_args()

@@ -107,7 +107,8 @@ def _too_many_pixels(limit: int) -> RequestError:
 
 
 def _to_pixels(image: Image.Image, height: int, width: int) -> npt.NDArray[np.uint8]:
-    image.draft(None, (width * _JPEG_MARGIN, height * _JPEG_MARGIN))  # acts on JPEG alone
+    if image.format == "JPEG":
+        image.draft(None, (width * _JPEG_MARGIN, height * _JPEG_MARGIN))
     image.load()
     orientation = _orientation(image)
     picture = _to_colour(image)
@@ -118,10 +119,14 @@ def _to_pixels(image: Image.Image, height: int, width: int) -> npt.NDArray[np.ui
     if picture.mode == "RGBA":
         background = Image.new("RGBA", picture.size, BACKGROUND)
         picture = Image.alpha_composite(background, picture).convert("RGB")
-    return np.asarray(picture)
+    return np.frombuffer(picture.tobytes(), np.uint8).reshape(height, width, 3)
 
 
 def _orientation(image: Image.Image) -> int:
+    if (
+        not image.info
+    ):  # nothing stands beside the picture, as in most small ones: asking Pillow would take a tenth more
+        return 1
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))
     except Exception:  # a broken note beside a whole picture: the picture counts

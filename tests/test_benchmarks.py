@@ -78,10 +78,10 @@ def test_the_targets_of_serving_are_judged_by_medians_against_the_right_systems(
 
 def test_slow_servers_are_measured_for_longer_but_not_for_ever() -> None:
     assert serving.long_enough(2, 32, 1000) == 2
-    assert serving.long_enough(2, 32, 32) == 4
-    assert serving.long_enough(2, 128, 10) == 10
+    assert serving.long_enough(2, 32, 32) == 3
+    assert serving.long_enough(2, 128, 10) == 4
     assert serving.long_enough(20, 128, 10) == 20
-    assert serving.long_enough(2, 32, 0) == 10
+    assert serving.long_enough(2, 32, 0) == 4
 
 
 def test_training_is_judged_against_the_best_setting_of_the_other_loop(tmp_path: Path) -> None:

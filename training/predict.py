@@ -96,12 +96,18 @@ class Predictor:
             yield part, content, sum(row.error is not None for row in rows)
 
     def _ahead(self, parts: Iterable[Part]) -> Iterator[tuple[_Batch, list[Pixels | RequestError]]]:
-        """Batches with their decoded images, in order; the next ones are being decoded meanwhile."""
+        """Batches with their decoded images, in order; the next ones are being decoded meanwhile.
+
+        No more of them at once than it takes to keep up: of small images one, for threads that wait for Python's lock
+        take time from ONNX Runtime.
+        """
         waiting: deque[tuple[_Batch, Future[list[Pixels | RequestError]]]] = deque()
+        ahead = 1
         for batch in self._batches(parts):
             waiting.append((batch, self._pool.submit(self._decode, batch)))
-            if len(waiting) > self._decoders + 1:
+            while len(waiting) > ahead:
                 first, future = waiting.popleft()
+                ahead = max(1, ahead - 1) if future.done() else min(ahead + 1, self._decoders + 1)
                 yield first, future.result()
         for first, future in waiting:
             yield first, future.result()
