@@ -123,9 +123,7 @@ def _to_pixels(image: Image.Image, height: int, width: int) -> npt.NDArray[np.ui
 
 
 def _orientation(image: Image.Image) -> int:
-    if (
-        not image.info
-    ):  # nothing stands beside the picture, as in most small ones: asking Pillow would take a tenth more
+    if not image.info:  # as most small pictures are: asking Pillow would take a tenth more
         return 1
     try:
         return int(image.getexif().get(_ORIENTATION_TAG, 1))

@@ -6,6 +6,7 @@
       |    pictures.py    folders of classes: list, split    (decoded.py: to pixels, once)
       v
     trainer.py            fit, validate, checkpoint          -> runs/<id>/ config.json metrics.csv best.pt last.pt
+      |                                                      (background.py: a GPU's run does not wait for its files)
       |    epochs.py      one pass of either kind            (captured.py: on a GPU, a step as one CUDA graph)
       |    model.py       pixels in, logits out              (teacher.py: a small network that AlexNet can learn from)
       |    augment.py     pixels to changed pixels
@@ -32,7 +33,7 @@
     reproduction.py       ours against the published run     (f1.py: the F1 scores that people compute)
       v
     report.py             numbers -> pictures and pages      (the only import of matplotlib; the page's words are
-                                                              in reproduction_page.py and riddles.py)
+                                                              in reproduction_page.py, riddles.py, other_seeds.py)
 
     sources.py            files, folders, globs, Parquet     -> parts, in an order that never changes (parquet.py)
       v

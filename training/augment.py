@@ -58,7 +58,7 @@ class Augment:
             pixels = torch.where(covered[..., None], _grey(device), pixels)
         return pixels
 
-    def mix(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, "Mixture | None"]:
+    def mix(self, pixels: Tensor, labels: Tensor) -> tuple[Tensor, Mixture | None]:
         """Mix images with the next of their batch, each the larger part of its own mixture.
 
         Pixels uint8 [N, H, W, 3] and labels int64 [N] to new pixels and what is in them; to `pixels` itself and None

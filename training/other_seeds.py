@@ -57,7 +57,7 @@ def section(c: Comparison) -> Iterator[str]:
 
 
 def chance(c: Comparison) -> str:
-    """A sentence on what seeds alone do to the accuracy of a class; empty where there is one run."""
+    """What seeds alone do to the accuracy of a class; where there is one run, that there is one."""
     if not c.others:
         return "And ours is one run with one seed."
     by_class = _by_class(c)
