@@ -38,7 +38,7 @@ model: .venv/.dev ## the shipped model from its teacher to its card, in hours: t
 	$(BIN)/alexnet evaluate --checkpoint runs/improved --data $(DATA) $(if $(UNKNOWNS),--unknowns $(UNKNOWNS))
 	$(BIN)/alexnet evaluate --corruptions --data $(DATA)
 	$(BIN)/alexnet card --data $(DATA)
-	$(BIN)/python -m training.readme
+	$(BIN)/python -m tools.readme
 
 evaluate: .venv/.dev ## measure the committed model on the 10,000 test images
 	$(BIN)/alexnet evaluate --data $(DATA)

@@ -14,10 +14,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.server import ROOT
+from alexnet import environment, files
+from benchmarks.harness import ROOT
 from tests.container import engine as engines
 from tests.container.service import Image, Service, harden, memory_bytes, start
-from training import environment, files
 
 RESULT = ROOT / "benchmarks" / "results" / "container.json"
 PAGE = ROOT / "docs" / "deployment.md"

@@ -19,13 +19,14 @@ from typing import Any, Final
 
 import numpy as np
 
+from alexnet import files
+from alexnet.datasets import cifar10
+from alexnet.errors import UserError
+from alexnet.evaluation.markdown import table
 from benchmarks import models, records
+from benchmarks.harness import ROOT
 from benchmarks.records import Row, value
-from benchmarks.server import ROOT
 from benchmarks.verdict import Verdict, ratio
-from serving.errors import UserError
-from training import data, files
-from training.markdown import table
 
 KIND: Final = "evaluate"
 OURS: Final = "alexnet evaluate"
@@ -35,9 +36,9 @@ _QUICK_IMAGES: Final = 1_000
 
 def measure(root: Path, model: Path, peer_images: int) -> list[dict[str, Any]]:
     """A row for each of the two; the loop gets the first `peer_images` alone, its rate is the same all along."""
-    images = data.read_test(root)
+    images = cifar10.read_test(root)
     with tempfile.TemporaryDirectory() as folder:
-        command = ["-m", "training", "evaluate", str(model), "--data", str(root), "--output", folder]
+        command = ["-m", "alexnet", "evaluate", str(model), "--data", str(root), "--output", folder]
         started = time.perf_counter()
         subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         rows = [_row(OURS, files.sha256(model)[:12], len(images), time.perf_counter() - started)]
@@ -85,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=models.SHIPPED, help="our model (default: the shipped one)")
     options = parser.parse_args(arguments)
     try:
-        data.ensure_downloaded(options.data)
+        cifar10.ensure_downloaded(options.data)
     except UserError as error:
         print(f"benchmarks.evaluate: skipped, {error}", file=sys.stderr)
         return 0

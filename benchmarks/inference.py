@@ -19,14 +19,14 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime as ort
 
+from alexnet import files
+from alexnet.datasets.cifar10 import SIDE
+from alexnet.errors import UserError
+from alexnet.evaluation.markdown import table
+from alexnet.inference.cpus import usable_cpus
 from benchmarks import models, records
 from benchmarks.records import Row, choose, value
 from benchmarks.verdict import Verdict, ratio
-from serving.cpus import usable_cpus
-from serving.errors import UserError
-from training import files
-from training.data import SIDE
-from training.markdown import table
 
 KIND: Final = "inference"
 FLOAT32: Final = "float32, 224 pixels"

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from serving.errors import UserError
+from alexnet.errors import UserError
 
 BOUNDARY: Final = "----benchmark7MA4YWxkTrZu0gW"
 _SCRIPT: Final = """

@@ -11,8 +11,8 @@ import warnings
 from pathlib import Path
 from typing import Final
 
-from benchmarks.server import ROOT
-from training.data import CLASSES, SIDE
+from alexnet.datasets.cifar10 import CLASSES, SIDE
+from benchmarks.harness import ROOT
 
 SHIPPED: Final = ROOT / "models" / "alexnet" / "model.onnx"
 FRESH: Final = ROOT / "runs" / "benchmarks" / "float32-fresh-weights.onnx"
@@ -43,8 +43,8 @@ def make_fresh(path: Path) -> None:
     import onnx  # slow to import, and seldom needed
     import torch
 
-    from training import files
-    from training.model import AlexNet
+    from alexnet import files
+    from training.networks.alexnet import AlexNet
 
     torch.manual_seed(0)
     network = torch.nn.Sequential(AlexNet(len(CLASSES), INPUT_SIZE), torch.nn.Softmax(1)).eval()

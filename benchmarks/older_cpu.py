@@ -16,16 +16,17 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from serving.classifier import Classifier
-from serving.images import decode
+from alexnet.inference.classifier import Classifier
+from alexnet.inference.decode import decode
+from alexnet.paths import ROOT
 from serving.settings import MODEL
 
 CPUS: Final = ("Haswell", "Skylake-Client")  # AVX2; the multiplications of 8-bit integers that VNNI came to replace
 EMULATOR: Final = "qemu-x86_64"
 
-_PICTURES: Final = Path(__file__).parent.parent / "tests" / "data" / "cifar10"
+_PICTURES: Final = ROOT / "tests" / "data" / "cifar10"
 _THERE: Final = (
-    "import sys, numpy; from pathlib import Path; from serving.classifier import Classifier; "
+    "import sys, numpy; from pathlib import Path; from alexnet.inference.classifier import Classifier; "
     "model, pixels, output = sys.argv[1:]; "
     "numpy.save(output, Classifier(Path(model), threads=1).predict(numpy.load(pixels)))"
 )

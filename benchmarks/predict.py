@@ -28,15 +28,16 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from benchmarks.server import ROOT
-from serving.classifier import Classifier
-from serving.cpus import usable_cpus
-from serving.images import MAX_PIXELS, decode
-from training import environment, files, sources
-from training.batch import PART
-from training.markdown import table
-from training.predict import BATCH, Job, Predictor
-from training.predictions import Store
+from alexnet import environment, files
+from alexnet.batch import sources
+from alexnet.batch.command import PART
+from alexnet.batch.pipeline import BATCH, Job, Predictor
+from alexnet.batch.table import Store
+from alexnet.evaluation.markdown import table
+from alexnet.inference.classifier import Classifier
+from alexnet.inference.cpus import usable_cpus
+from alexnet.inference.decode import MAX_PIXELS, decode
+from benchmarks.harness import ROOT
 
 RESULT: Final = ROOT / "benchmarks" / "results" / "predict.csv"
 PAGE: Final = ROOT / "docs" / "scaling.md"
@@ -108,9 +109,7 @@ def scale(model: Path, most: int, folder: Path) -> list[Row]:
             os.link(paths[number % len(paths)], inputs / f"{number:08}.png")
         output = folder / "scale.csv"
         command = ["predict", str(inputs), "--model", str(model), "--output", str(output), "--overwrite"]
-        code = (
-            "import sys; from pathlib import Path; from training.__main__ import main; assert main(sys.argv[1:]) == 0\n"
-        )
+        code = "import sys; from pathlib import Path; from alexnet.cli import main; assert main(sys.argv[1:]) == 0\n"
         code += "print(Path('/proc/self/status').read_text())"
         done: list[str] = []
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from benchmarks.server import ROOT
+from alexnet import environment, files
+from benchmarks.harness import ROOT
 from benchmarks.verdict import Verdict, lines
-from training import environment, files
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
 MEASURED_WITH: Final = ("date", "cpu", "cpus", "versions")

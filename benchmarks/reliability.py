@@ -24,8 +24,8 @@ from typing import Any
 import aiohttp
 from PIL import Image
 
-from benchmarks.server import ROOT, Server, serving
-from training import environment, files
+from alexnet import environment, files
+from benchmarks.harness import ROOT, Server, serving
 
 RESULTS = ROOT / "benchmarks" / "results"
 FIXTURE = ROOT / "tests" / "data" / "cifar10"

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from alexnet import files
 from benchmarks import evaluate, inference, records, serving, startup, training
+from benchmarks.harness import ROOT
 from benchmarks.records import Row, choose, value
-from benchmarks.server import ROOT
 from benchmarks.systems import RUNTIME
-from training import files
 
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 PICTURES: Final = ROOT / "docs" / "benchmarks"

@@ -3,9 +3,9 @@
     python -m benchmarks.resize_filter [--data data] [--images 150] [--model models/alexnet/model.onnx]
 
 Images of the validation part are scaled up by several factors and filters, saved as PNG, as JPEG, and as JPEG with the
-grain that photos have, and decoded by `serving.images` with each filter. Counted is how often the model's top class is
-that of the image itself, and how far its probabilities move. Writes `benchmarks/results/resize_filter.csv`, and ends
-with the order of the filters.
+grain that photos have, and decoded by `alexnet.inference.decode` with each filter. Counted is how often the model's
+top class is that of the image itself, and how far its probabilities move. Writes
+`benchmarks/results/resize_filter.csv`, and ends with the order of the filters.
 """
 
 import argparse
@@ -21,10 +21,11 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.Image import Resampling
 
-from benchmarks.server import ROOT
-from serving import images
-from serving.classifier import Classifier
-from training import data, files
+from alexnet import files
+from alexnet.datasets import cifar10
+from alexnet.inference import decode as images
+from alexnet.inference.classifier import Classifier
+from benchmarks.harness import ROOT
 from training.settings import Settings
 
 RESULT: Final = ROOT / "benchmarks" / "results" / "resize_filter.csv"
@@ -67,7 +68,7 @@ def decode(content: bytes, side: int, filter_: Resampling, gap: float | None) ->
         return images.decode(content, side, side)
 
 
-def measure(model: Classifier, chosen: data.Images) -> list[tuple[object, ...]]:
+def measure(model: Classifier, chosen: cifar10.Images) -> list[tuple[object, ...]]:
     """The rows of the result."""
     side = model.image_shape[0]
     own = predict(model, chosen.pixels)
@@ -115,7 +116,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, default=ROOT / "models" / "alexnet" / "model.onnx")
     options = parser.parse_args()
     settings = Settings()
-    _, validation = data.split(data.read_training(options.data), settings.validation_images, settings.seed)
+    _, validation = cifar10.split(cifar10.read_training(options.data), settings.validation_images, settings.seed)
     chosen = validation.take(np.arange(options.images))
     rows = measure(Classifier(options.model), chosen)
     RESULT.parent.mkdir(parents=True, exist_ok=True)

@@ -18,13 +18,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
+from alexnet import files
+from alexnet.errors import UserError
+from alexnet.evaluation.markdown import table
 from benchmarks import load, models, records, systems
 from benchmarks.records import Row, choose, value
 from benchmarks.systems import FASTAPI, OURS, RUNTIME, STOCK, System
 from benchmarks.verdict import Verdict, ratio
-from serving.errors import UserError
-from training import files
-from training.markdown import table
 
 KIND: Final = "serving"
 CLIENTS: Final = (1, 8, 32)

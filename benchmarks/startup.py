@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from alexnet.errors import UserError
+from alexnet.evaluation.markdown import table
 from benchmarks import container, models, records, systems
 from benchmarks.records import Row, choose, value
 from benchmarks.systems import FASTAPI, OURS, STOCK, System
 from benchmarks.verdict import Verdict, ratio
-from serving.errors import UserError
-from training.markdown import table
 
 KIND: Final = "startup"
 _REQUESTS: Final = 100

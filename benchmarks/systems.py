@@ -20,12 +20,12 @@ from typing import Any, Final
 import numpy as np
 from PIL import Image
 
+from alexnet.datasets.cifar10 import CLASSES, SIDE
+from alexnet.errors import UserError
+from alexnet.inference.classifier import Classifier
+from alexnet.inference.decode import decode
 from benchmarks import load
-from benchmarks.server import PORT, ROOT, Server, running
-from serving.classifier import Classifier
-from serving.errors import UserError
-from serving.images import decode
-from training.data import CLASSES, SIDE
+from benchmarks.harness import PORT, ROOT, Server, running
 
 PEERS: Final = ROOT / ".venv-peers"
 PINS: Final = ROOT / "requirements" / "peers.txt"

@@ -19,12 +19,12 @@ from typing import Any, Final
 
 import numpy as np
 
+from alexnet.datasets import cifar10
+from alexnet.evaluation.markdown import table
 from benchmarks import records
+from benchmarks.harness import ROOT
 from benchmarks.records import Row, choose, value
-from benchmarks.server import ROOT
 from benchmarks.verdict import Verdict, ratio
-from training import data
-from training.markdown import table
 
 KIND: Final = "training"
 OURS: Final = "alexnet train"
@@ -37,8 +37,8 @@ _VALIDATION: Final = 1
 def measure(images: int, batches: Sequence[int]) -> list[dict[str, Any]]:
     """A row for each loop, precision and batch size."""
     rng = np.random.default_rng(0)
-    pixels = rng.integers(0, 256, (images, data.SIDE, data.SIDE, 3), np.uint8)
-    labels = rng.integers(0, len(data.CLASSES), images)
+    pixels = rng.integers(0, 256, (images, cifar10.SIDE, cifar10.SIDE, 3), np.uint8)
+    labels = rng.integers(0, len(cifar10.CLASSES), images)
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -57,10 +57,10 @@ def measure(images: int, batches: Sequence[int]) -> list[dict[str, Any]]:
 def _write_data(root: Path, pixels: np.ndarray, labels: np.ndarray) -> None:
     """The images, and one more to validate on, as files of CIFAR-10."""
     records_ = np.column_stack([labels, pixels.transpose(0, 3, 1, 2).reshape(len(pixels), -1)]).astype(np.uint8)
-    parts = np.array_split(np.concatenate([records_, records_[:_VALIDATION]]), len(data.TRAIN_FILES))
-    (root / data.FOLDER).mkdir()
-    for name, part in zip(data.TRAIN_FILES, parts, strict=True):
-        part.tofile(root / data.FOLDER / name)
+    parts = np.array_split(np.concatenate([records_, records_[:_VALIDATION]]), len(cifar10.TRAIN_FILES))
+    (root / cifar10.FOLDER).mkdir()
+    for name, part in zip(cifar10.TRAIN_FILES, parts, strict=True):
+        part.tofile(root / cifar10.FOLDER / name)
 
 
 def _run_ours(root: Path, images: int, precision: str, batch: int) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def _run_ours(root: Path, images: int, precision: str, batch: int) -> dict[str, 
         "--output": output,
     }
     flags = [str(part) for pair in settings.items() for part in pair]
-    command = [sys.executable, "-m", "training", "train", *flags]
+    command = [sys.executable, "-m", "alexnet", "train", *flags]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     with (output / "metrics.csv").open(newline="") as file:
         seconds = float(list(csv.DictReader(file))[-1]["seconds"])

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from serving.errors import CODES
-from serving.exchange import REQUEST_ID
-from serving.images import FORMATS
-from serving.inputs import DEFAULT_TOP_K, MANY, MAX_TOP_K, ONE, TOP_K
+from alexnet.errors import CODES
+from alexnet.inference.decode import FORMATS
+from serving.body import DEFAULT_TOP_K, MANY, MAX_TOP_K, ONE, TOP_K
+from serving.context import REQUEST_ID
 from serving.settings import Settings
 
 _TEXT = {"type": "string"}

@@ -26,13 +26,14 @@ from bentoml.validators import ContentType
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from serving import cpus, exchange, gate, logs, protocol, settings
-from serving.classifier import Classifier, installed_runtimes
-from serving.errors import RequestError, UserError
-from serving.gate import Routes
-from serving.inputs import DEFAULT_TOP_K, MAX_TOP_K, Job
+from alexnet.errors import RequestError, UserError
+from alexnet.inference import cpus
+from alexnet.inference.classifier import Classifier, installed_runtimes
+from serving import context, http_protocol, logs, middleware, settings
+from serving.app import CLASSIFY, CLASSIFY_BATCH, Api, in_their_places
+from serving.body import DEFAULT_TOP_K, MAX_TOP_K, Job
 from serving.metrics import Metrics
-from serving.routes import CLASSIFY, CLASSIFY_BATCH, Api, in_their_places
+from serving.middleware import Routes
 
 # The command `bentoml serve` has asked for it before it imports this module, and remembers the answer.
 usage_stats.do_not_track.cache_clear()
@@ -84,7 +85,7 @@ class AlexNetService:
     def __init__(self) -> None:
         if len(installed_runtimes()) > 1:
             logs.LOGGER.warning("onnxruntime and onnxruntime-gpu are both installed: the GPU cannot be used")
-        self.api = Api(classifier(), SETTINGS, Metrics(), CONCURRENCY, protocol.in_hand)  # warm before ready
+        self.api = Api(classifier(), SETTINGS, Metrics(), CONCURRENCY, http_protocol.in_hand)  # warm before ready
         self.routes = self.api.routes()
         gc.freeze()  # a collection that looks at all of BentoML takes tens of milliseconds, in the middle of a request
 
@@ -109,14 +110,16 @@ def _inside() -> tuple[Routes, Metrics]:
 
 
 def _refuse(error: RequestError, scope: Any) -> Response:
-    return exchange.refuse(error, scope, _inside()[1], SETTINGS.access_log)
+    return context.refuse(error, scope, _inside()[1], SETTINGS.access_log)
 
 
 @functools.cache
-def _enclose(app: ASGIApp) -> gate.Gate:
-    return gate.Gate(app, SETTINGS, _inside)
+def _enclose(app: ASGIApp) -> middleware.Gate:
+    return middleware.Gate(app, SETTINGS, _inside)
 
 
 _service: Any = AlexNetService  # BentoML's decorator returns its own Service, which its annotations do not say
-_service.add_asgi_middleware(gate.Gate, settings=SETTINGS, inside=_inside)  # for servers other than `bentoml serve`
-protocol.install(SETTINGS.upload_time_limit, _LONGEST_SECONDS, _refuse, _enclose)
+_service.add_asgi_middleware(
+    middleware.Gate, settings=SETTINGS, inside=_inside
+)  # for servers other than `bentoml serve`
+http_protocol.install(SETTINGS.upload_time_limit, _LONGEST_SECONDS, _refuse, _enclose)

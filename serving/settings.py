@@ -13,13 +13,13 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from serving.errors import UserError
-from serving.images import MAX_PIXELS
+from alexnet.errors import UserError
+from alexnet.inference.decode import MAX_PIXELS
+from alexnet.paths import MODEL
 
 PREFIX: Final = "ALEXNET_"
 _PILLOW_MAX_PIXELS: Final = 178_956_970  # Pillow opens nothing larger, whatever is set here
 _ORIGIN: Final = re.compile(r"\*|https?://[^/\s]+")
-MODEL: Final = Path(__file__).parent.parent / "models/alexnet/model.onnx"
 
 
 class Settings(BaseSettings):

@@ -19,8 +19,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from training import data
-from training.data import Images
+from alexnet.datasets import cifar10
+from alexnet.datasets.cifar10 import Images
 from training.settings import Settings
 
 FIXTURE = Path(__file__).parent / "data" / "cifar10"
@@ -50,7 +50,7 @@ def fixture_images() -> Images:
     """200 test images of CIFAR-10, 20 of each class, in the order of their names in the test split."""
     files = sorted(FIXTURE.glob("*/*.png"), key=lambda path: path.name)
     pixels = np.stack([np.asarray(Image.open(file)) for file in files])
-    labels = np.array([data.CLASSES.index(file.parent.name) for file in files])
+    labels = np.array([cifar10.CLASSES.index(file.parent.name) for file in files])
     return Images(pixels, labels)
 
 
@@ -110,9 +110,9 @@ def small_run(session_path: Path, data_root: Path, small_settings: Settings) -> 
 @pytest.fixture(scope="session")
 def small_model(session_path: Path, data_root: Path, small_run: Path) -> Path:
     """The ONNX file that `export` made of `small_run`, alone in its folder."""
-    from training import export
+    from training.export import onnx_export
 
-    return export.export(small_run, data_root, session_path / "model" / "small.onnx")
+    return onnx_export.export(small_run, data_root, session_path / "model" / "small.onnx")
 
 
 @pytest.fixture
@@ -126,13 +126,13 @@ def offline(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write_binary(root: Path, training: Images, test: Images) -> None:
     """Write `cifar-10-batches-bin/` in its published layout: a label byte, then the red, green and blue planes."""
-    folder = root / data.FOLDER
+    folder = root / cifar10.FOLDER
     folder.mkdir(parents=True)
     records = np.concatenate([_records(training), _records(test)])
-    parts = np.array_split(records[: len(training)], len(data.TRAIN_FILES))
-    for name, part in zip(data.TRAIN_FILES, parts, strict=True):
+    parts = np.array_split(records[: len(training)], len(cifar10.TRAIN_FILES))
+    for name, part in zip(cifar10.TRAIN_FILES, parts, strict=True):
         part.tofile(folder / name)
-    records[len(training) :].tofile(folder / data.TEST_FILES[0])
+    records[len(training) :].tofile(folder / cifar10.TEST_FILES[0])
 
 
 def _records(images: Images) -> npt.NDArray[np.uint8]:

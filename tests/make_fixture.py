@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from training import data
+from alexnet.datasets import cifar10
 
 FIXTURE = Path(__file__).parent / "data" / "cifar10"
 PER_CLASS = 20
@@ -22,8 +22,8 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="folder with cifar-10-batches-bin/")
     parser.add_argument("--skip", type=int, nargs="*", default=[], metavar="INDEX", help="test images to leave out")
     options = parser.parse_args()
-    images = data.read_test(options.data)
-    for label, name in enumerate(data.CLASSES):
+    images = cifar10.read_test(options.data)
+    for label, name in enumerate(cifar10.CLASSES):
         folder = FIXTURE / name
         folder.mkdir(parents=True, exist_ok=True)
         indices = np.setdiff1d(np.flatnonzero(images.labels == label), options.skip)

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from alexnet.errors import UserError
+from alexnet.inference.classifier import Classifier
 from benchmarks import load, models, records, report, serving, startup, systems, training
 from benchmarks.verdict import Verdict, ratio
-from serving.classifier import Classifier
-from serving.errors import UserError
-from tests.serving.models import write_model
+from tests.models import write_model
 
 
 def rows_of(kind: str, rows: Sequence[Mapping[str, object]], folder: Path) -> list[records.Row]:

@@ -27,14 +27,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from serving.errors import UserError
-from training import data, dataset, environment, epochs, files, optimise, processes
+from alexnet import environment, files
+from alexnet.datasets import cifar10, dataset
+from alexnet.errors import UserError
+from training import distributed, loop
 from training.background import Background
-from training.epochs import Tensors, Training
-from training.model import AlexNet, load_initial_weights
-from training.processes import Processes
+from training.distributed import Processes
+from training.loop import Tensors, Training
+from training.networks.alexnet import AlexNet, load_initial_weights
+from training.networks.teacher import Teacher
+from training.optim import optimise
 from training.settings import Settings
-from training.teacher import Teacher
 
 _WHITENING_IMAGES: Final = 2_000
 _LAST_LAYER: Final = ("network.classifier.6.weight", "network.classifier.6.bias")
@@ -104,7 +107,7 @@ def start(
     several processes is lost.
     """
     device = _device(settings)
-    with processes.joined("nccl" if device.type == "cuda" else "gloo") as group:
+    with distributed.joined("nccl" if device.type == "cuda" else "gloo") as group:
         return _start(settings, data_root, group.agree(folder), device, group, watch, exactly)
 
 
@@ -159,7 +162,7 @@ def resume(folder: Path, data_root: Path, epochs: int | None = None, watch: Call
     if settings.epochs < len(saved["rows"]):
         raise UserError(f"{folder} has {len(saved['rows'])} epochs already; give --epochs {len(saved['rows'])} or more")
     device = _device(settings)
-    with processes.joined("nccl" if device.type == "cuda" else "gloo") as group:
+    with distributed.joined("nccl" if device.type == "cuda" else "gloo") as group:
         return _resume(folder, data_root, saved, settings, device, group, watch)
 
 
@@ -232,7 +235,7 @@ def _fit(run: _Run, parts: dataset.Parts, device: torch.device) -> Path:
         ) from error
 
 
-def _fit_epochs(run: _Run, training: data.Images, validation: data.Images, device: torch.device) -> Path:
+def _fit_epochs(run: _Run, training: cifar10.Images, validation: cifar10.Images, device: torch.device) -> Path:
     settings = run.settings
     torch.backends.cudnn.benchmark = True  # batches of one size: the fastest way is worth looking for
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=_uses_bf16(settings, device))
@@ -258,7 +261,7 @@ def _fit_epochs(run: _Run, training: data.Images, validation: data.Images, devic
             started = time.perf_counter()
             training_loss, training_accuracy = work.epoch(epoch, lambda: progress.advance(task))
             size = settings.validation_batch_size
-            validation_loss, validation_accuracy = epochs.validate(
+            validation_loss, validation_accuracy = loop.validate(
                 run.answering, validation_set, size, autocast, lambda: progress.advance(task), run.group
             )
             seconds = round(time.perf_counter() - started, 2)

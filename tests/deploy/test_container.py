@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from alexnet import files
 from deploy import container, sbom
-from training import files
 
 
 def test_the_bento_holds_its_sbom_and_the_checkout_keeps_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

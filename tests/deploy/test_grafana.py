@@ -2,13 +2,13 @@
 
 import json
 import re
-from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
+from alexnet.paths import ROOT
 from serving.metrics import Metrics
 
-DASHBOARD = Path(__file__).parent.parent.parent / "deploy" / "grafana" / "alexnet.json"
+DASHBOARD = ROOT / "deploy" / "grafana" / "alexnet.json"
 
 
 def exported_names() -> set[str]:

@@ -13,10 +13,10 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from alexnet.arguments import parser
+from alexnet.paths import ROOT
 from serving.settings import PREFIX, Settings
-from training.arguments import parser
 
-ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "deploy" / "kubernetes"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 KUBERNETES = ("1.31", "1.37")  # the oldest and the newest that the schemas are checked against

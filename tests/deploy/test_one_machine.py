@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 import yaml
 
+from alexnet.paths import ROOT
 from serving.settings import PREFIX, Settings
 
-ROOT = Path(__file__).parent.parent.parent
 DEPLOY = ROOT / "deploy"
 UNIT = DEPLOY / "systemd" / "alexnet.service"
 VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
+from alexnet import files
 from deploy import sbom
-from training import files
 
 PINS = sbom.ROOT / "requirements" / "serving.txt"
 

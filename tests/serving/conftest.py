@@ -14,13 +14,13 @@ from prometheus_client import CollectorRegistry
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from benchmarks.server import Server, serving
-from serving.classifier import Classifier
-from serving.gate import Gate
+from alexnet.inference.classifier import Classifier
+from benchmarks.harness import Server, serving
+from serving.app import Api
 from serving.metrics import Metrics
-from serving.routes import Api
+from serving.middleware import Gate
 from serving.settings import Settings
-from tests.serving.models import write_model
+from tests.models import write_model
 
 AUDIT = Path(__file__).parent / "audit"
 

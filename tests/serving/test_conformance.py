@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from benchmarks.server import Server
+from benchmarks.harness import Server
 from serving import openapi
 from serving.settings import Settings
-from tests.serving.models import CLASSES
+from tests.models import CLASSES
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
 schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not installed")

@@ -13,11 +13,11 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.server import Server
+from benchmarks.harness import Server
+from tests.images import encode, photo
+from tests.models import write_model
 from tests.serving.conftest import StartService
-from tests.serving.models import write_model
-from tests.serving.pictures import encode, photo
-from tests.serving.test_gate import code_of
+from tests.serving.test_middleware import code_of
 
 PICTURE = encode(photo(), "JPEG")
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
+from alexnet.paths import ROOT
 from serving.metrics import Metrics
 
 WORKER = """
@@ -32,7 +33,7 @@ def test_the_counts_of_two_processes_add_up(tmp_path: Path) -> None:
     for _ in range(2):
         result = subprocess.run(
             [sys.executable, "-c", WORKER],
-            env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(Path(__file__).parent.parent.parent)},
+            env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
             check=True,

@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from alexnet.errors import CODES
 from serving import openapi
-from serving.errors import CODES
-from serving.gate import _BENTOML_ROUTES
+from serving.middleware import _BENTOML_ROUTES
 from serving.settings import Settings
+from tests.images import encode, photo
+from tests.models import CLASSES
 from tests.serving.conftest import App
-from tests.serving.models import CLASSES
-from tests.serving.pictures import encode, photo
 
 MakeApp = Callable[..., App]
 

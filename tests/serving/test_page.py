@@ -14,12 +14,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmarks.server import Server
-from serving import images
+from alexnet.datasets import cifar10
+from alexnet.inference import decode
+from alexnet.paths import ROOT
+from benchmarks.harness import Server
 from serving.settings import MODEL
+from tests.models import CLASSES, write_model
 from tests.serving.conftest import StartService
-from tests.serving.models import CLASSES, write_model
-from training import data
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
 from playwright.sync_api import Browser, BrowserContext, Page, expect  # noqa: E402
@@ -29,7 +30,7 @@ from tests.serving import browser as chromium  # noqa: E402
 if chromium.find() is None:
     pytest.skip("Chromium is not installed: apt-get install chromium", allow_module_level=True)
 
-SAMPLES = Path(__file__).parents[2] / "serving" / "page" / "samples"
+SAMPLES = ROOT / "serving" / "page" / "samples"
 # Of the test split: what is on the page, chosen because people see at once what it is.
 PLACES = {
     "airplane": 235, "automobile": 659, "bird": 67, "cat": 467, "deer": 159,
@@ -148,7 +149,7 @@ def test_photo_is_shown_and_judged_as_the_service_decodes_it(page: Page, service
     page.set_input_files("#file", {"name": "cat.jpg", "mimeType": "image/jpeg", "buffer": photo})
     expect_answer(page)
     assert read_bars(page) == expected_bars(service, photo)
-    assert read_pixels(page).tolist() == images.decode(photo, 32, 32).tolist()
+    assert read_pixels(page).tolist() == decode.decode(photo, 32, 32).tolist()
     expect(page.locator("#caption")).to_have_text(re.compile(r"^cat\.jpg, \d+ kB$"))
     assert page.locator("#pixels").evaluate("image => getComputedStyle(image).imageRendering") == "pixelated"
     side = page.locator("#pixels").bounding_box()
@@ -449,12 +450,12 @@ def test_headers_keep_the_page_at_home(client: httpx.Client) -> None:
 
 
 def test_samples_are_test_images_of_the_data_set() -> None:
-    root = Path(__file__).parents[2] / "data"
-    if not (root / data.FOLDER).is_dir():
+    root = ROOT / "data"
+    if not (root / cifar10.FOLDER).is_dir():
         pytest.skip(f"there is no CIFAR-10 in {root}")
-    test = data.read_test(root)
+    test = cifar10.read_test(root)
     for name, place in PLACES.items():
-        assert data.CLASSES[test.labels[place]] == name
+        assert cifar10.CLASSES[test.labels[place]] == name
         assert np.array_equal(np.asarray(Image.open(SAMPLES / f"{name}.png")), test.pixels[place])
 
 

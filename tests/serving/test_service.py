@@ -19,13 +19,13 @@ import pytest
 from bentoml.exceptions import BentoMLException
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.server import Server
-from serving.classifier import Classifier
-from serving.images import decode
+from alexnet.datasets.cifar10 import CLASSES, Images
+from alexnet.inference.classifier import Classifier
+from alexnet.inference.decode import decode
+from benchmarks.harness import Server
 from serving.settings import MODEL
-from tests.serving.pictures import encode, jpeg, photo, png
-from tests.serving.test_gate import code_of
-from training.data import CLASSES, Images
+from tests.images import encode, jpeg, photo, png
+from tests.serving.test_middleware import code_of
 
 PICTURE = encode(photo(), "JPEG")
 JPEG = {"content-type": "image/jpeg"}

@@ -2,8 +2,8 @@
 
 import pytest
 
+from alexnet.errors import UserError
 from serving import settings
-from serving.errors import UserError
 from serving.settings import Settings
 
 WRONG = {

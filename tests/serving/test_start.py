@@ -11,16 +11,16 @@ from pathlib import Path
 import httpx
 import pytest
 
-from benchmarks.server import ROOT, kill_tree
+from benchmarks.harness import ROOT, kill_tree
+from tests.images import encode, photo
+from tests.models import write_model
 from tests.serving.conftest import StartService
-from tests.serving.models import write_model
-from tests.serving.pictures import encode, photo
 
 PICTURE = encode(photo(), "JPEG")
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 
 WARM = """
-from serving.classifier import Classifier
+from alexnet.inference.classifier import Classifier
 calls = []
 predict = Classifier.predict
 Classifier.predict = lambda self, pixels: calls.append(pixels.shape) or predict(self, pixels)
@@ -134,7 +134,7 @@ def test_a_preferred_gpu_that_is_missing_is_said_everywhere_and_threads_follow_t
 
 @pytest.mark.parametrize(("allowed", "workers", "expected"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (1, 4, 1)])
 def test_workers_share_the_usable_cpus(allowed: int, workers: int, expected: int, tiny_model: Path) -> None:
-    code = f"import serving.cpus as c; c.usable_cpus = lambda: {allowed}\nfrom serving import service\n"
+    code = f"import alexnet.inference.cpus as c; c.usable_cpus = lambda: {allowed}\nfrom serving import service\n"
     assert imported(code + "print(service.classifier().threads)", tiny_model, ALEXNET_WORKERS=str(workers)) == str(
         expected
     )
@@ -214,7 +214,7 @@ exec setpriv --reuid 54321 --regid 54321 --clear-groups env -u HOME "$@"
 CONFINED = """
 import json, os, pwd, socket, urllib.request
 from pathlib import Path
-from benchmarks.server import serving
+from benchmarks.harness import serving
 
 def attempt(action):
     try:

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.server import Server
+from benchmarks.harness import Server
+from tests.images import encode, photo
 from tests.serving.conftest import StartService
-from tests.serving.pictures import encode, photo
-from tests.serving.test_gate import code_of
+from tests.serving.test_middleware import code_of
 
 PICTURE = encode(photo(), "JPEG")
 KEYS = ("old-key-4711", "new-key-0815")

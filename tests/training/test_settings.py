@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from serving.errors import UserError
+from alexnet.errors import UserError
 from training.settings import RECIPES, Settings
 
 

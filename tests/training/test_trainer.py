@@ -21,14 +21,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from serving.errors import UserError
+from alexnet import files
+from alexnet.datasets import cifar10, dataset
+from alexnet.datasets.cifar10 import Images
+from alexnet.errors import UserError
+from alexnet.paths import ROOT
 from tests.conftest import write_binary
-from training import data, dataset, epochs, files, trainer
-from training.data import Images
-from training.model import AlexNet
+from training import loop, trainer
+from training.networks.alexnet import AlexNet
 from training.settings import Settings
-
-REPOSITORY = Path(__file__).parents[2]
 
 
 def test_a_few_images_can_be_overfitted(tmp_path: Path, fixture_images: Images, small_settings: Settings) -> None:
@@ -174,14 +175,14 @@ def test_training_and_validation_are_counted_separately(
 ) -> None:
     """With a learning rate of 0 the weights stay, so that what they predict is known for both parts."""
     shutil.copytree(data_root, tmp_path / "data")
-    (tmp_path / "data" / data.FOLDER / data.TEST_FILES[0]).unlink()  # training has no use for the test images
+    (tmp_path / "data" / cifar10.FOLDER / cifar10.TEST_FILES[0]).unlink()  # training has no use for the test images
     settings = dataclasses.replace(
         small_settings, epochs=1, learning_rate=0.0, dropout=0.0, batch_size=48, validation_batch_size=7
     )
     trainer.start(settings, tmp_path / "data", tmp_path / "run")
     (row,) = _rows(tmp_path / "run")
     model = _restore(tmp_path / "run" / "best.pt")
-    parts = data.split(data.read_training(data_root), settings.validation_images, settings.seed)
+    parts = cifar10.split(cifar10.read_training(data_root), settings.validation_images, settings.seed)
     (training_loss, training_hits), (validation_loss, validation_hits) = (_measure(model, part) for part in parts)
     assert training_hits / 130 != validation_hits / 170
     assert row["training_accuracy"] == training_hits / 130
@@ -195,7 +196,7 @@ def test_known_predictions_are_counted_by_image_whatever_the_batch_size(batch_si
     written = torch.tensor([3] * 30 + [5] * 3)  # the last of two batches of 32 holds one image
     labels = torch.tensor([3] * 20 + [4] * 10 + [5] * 3)
     pixels = written.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 32, 32, 3)
-    loss, accuracy = epochs.validate(_Reader(), epochs.Tensors(pixels, labels), batch_size, _fp32(), lambda: None)
+    loss, accuracy = loop.validate(_Reader(), loop.Tensors(pixels, labels), batch_size, _fp32(), lambda: None)
     assert accuracy == 23 / 33
     right, wrong = np.log(1 + 9 * np.exp(-4)), np.log(1 + 9 * np.exp(-4)) + 4
     assert loss == pytest.approx((23 * right + 10 * wrong) / 33, rel=1e-12)
@@ -204,8 +205,8 @@ def test_known_predictions_are_counted_by_image_whatever_the_batch_size(batch_si
 def test_validation_does_not_depend_on_the_batch_size(small_run: Path, fixture_images: Images) -> None:
     model = _restore(small_run / "best.pt").train()  # as an epoch leaves it: validation has to turn dropout off
     some = fixture_images.take(np.arange(70))
-    tensors = epochs.Tensors(torch.from_numpy(some.pixels), torch.from_numpy(some.labels))
-    results = [epochs.validate(model, tensors, size, _fp32(), lambda: None) for size in (1, 32, 1000)]
+    tensors = loop.Tensors(torch.from_numpy(some.pixels), torch.from_numpy(some.labels))
+    results = [loop.validate(model, tensors, size, _fp32(), lambda: None) for size in (1, 32, 1000)]
     assert {accuracy for _, accuracy in results} == {results[0][1]}
     assert [loss for loss, _ in results] == pytest.approx([results[0][0]] * 3, rel=1e-6)
 
@@ -214,7 +215,7 @@ def test_checkpoints_hold_weights_and_plain_values_alone(small_run: Path, small_
     for name in ("last.pt", "best.pt"):
         saved = torch.load(small_run / name, weights_only=True)
         assert saved["settings"] == dataclasses.asdict(small_settings)
-        assert saved["classes"] == list(data.CLASSES)
+        assert saved["classes"] == list(cifar10.CLASSES)
         assert {type(value) for row in saved["rows"] for value in row.values()} == {int, float}
         assert all(value.dtype == torch.float32 for value in saved["model"].values())
     assert torch.load(small_run / "last.pt", weights_only=True)["optimizer"]["state"]
@@ -320,7 +321,7 @@ def test_damaged_data_is_refused_before_anything_is_written(
     tmp_path: Path, data_root: Path, small_settings: Settings
 ) -> None:
     root = shutil.copytree(data_root, tmp_path / "data")
-    (root / data.FOLDER / "data_batch_5.bin").unlink()
+    (root / cifar10.FOLDER / "data_batch_5.bin").unlink()
     with pytest.raises(UserError, match=r"data_batch_5\.bin"):
         trainer.start(small_settings, root, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -460,10 +461,10 @@ def _flag(name: str, value: object) -> str:
 def _training(folder: Path, data_root: Path, settings: Settings) -> Iterator[subprocess.Popen[str]]:
     """A real `alexnet train`, killed at the latest when the block ends."""
     flags = [_flag("--" + name.replace("_", "-"), value) for name, value in dataclasses.asdict(settings).items()]
-    command = [sys.executable, "-m", "training", "train", f"--data={data_root}", f"--output={folder}", *flags]
+    command = [sys.executable, "-m", "alexnet", "train", f"--data={data_root}", f"--output={folder}", *flags]
     process = subprocess.Popen(
         command,
-        cwd=REPOSITORY,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

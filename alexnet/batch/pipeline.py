@@ -1,0 +1,191 @@
+"""Images to rows: decoded by the service's own decoder on threads, beside ONNX Runtime on the calling one.
+
+In: parts of images (sources.py). Out: for each part its rows, in order; a file that cannot be read or decoded is a row
+with an error. In memory are a few batches of images and one part's rows, however many images there are. Threads are
+enough: Pillow and ONNX Runtime both work without Python's lock.
+"""
+
+import os
+import stat
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet.batch import parquet
+from alexnet.batch.sources import Part
+from alexnet.batch.table import Row, render
+from alexnet.errors import RequestError
+from alexnet.inference import decode
+from alexnet.inference.classifier import Classifier
+from alexnet.inference.cpus import usable_cpus
+
+BATCH: Final = 64
+_BATCH_BYTES: Final = 8 * 2**20  # of Parquet rows in a batch: the images of files are read only as they are decoded
+_SCORE_DIGITS: Final = 6  # as the service rounds
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is the same for every image. Relative paths are meant from `root`, which other machines need to be told.
+
+    `threads` are those of ONNX Runtime and, as many again, those that decode; None takes one for each usable CPU.
+    """
+
+    model: Path
+    top_k: int
+    column: str | None
+    max_bytes: int
+    max_pixels: int
+    gpu: Literal["never", "prefer", "require"] = "never"
+    threads: int | None = None
+    root: Path = field(default_factory=Path.cwd)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Images of one part: where each is from, and its bytes, None for a file that is still to be read."""
+
+    part: Part
+    last: bool
+    places: list[tuple[str, int | None]]
+    contents: list[bytes | RequestError | None]
+
+
+class Predictor:
+    """A model and what decodes for it. Close it, or leave its `with` block, to end its threads."""
+
+    def __init__(self, job: Job, classifier: Classifier | None = None) -> None:
+        self.classifier = classifier or Classifier(job.root / job.model, threads=job.threads, gpu=job.gpu)
+        self._job = job
+        self._decoders = job.threads or usable_cpus()
+        self._pool = ThreadPoolExecutor(self._decoders, "decode")
+        self._reader = parquet.Reader(job.column, job.max_bytes)
+
+    def __enter__(self) -> "Predictor":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def rows(
+        self, parts: Iterable[Part], advance: Callable[[int], None] = lambda _: None
+    ) -> Iterator[tuple[Part, list[Row]]]:
+        """The rows of each part, in order. Tells `advance` how many images are done, batch by batch."""
+        rows: list[Row] = []
+        for batch, decoded in self._ahead(parts):
+            rows += self._classify(batch, decoded)
+            advance(len(batch.places))
+            if batch.last:
+                yield batch.part, rows
+                rows = []
+
+    def tables(
+        self, parts: Iterable[Part], kind: str, advance: Callable[[int], None] = lambda _: None
+    ) -> Iterator[tuple[Part, bytes, int]]:
+        """For each part the file of `kind` that holds its rows, and how many of them have an error."""
+        for part, rows in self.rows(parts, advance):
+            content = render(kind, rows, self._job.top_k, self.classifier.tells_unknown)
+            yield part, content, sum(row.error is not None for row in rows)
+
+    def _ahead(self, parts: Iterable[Part]) -> Iterator[tuple[_Batch, list[Pixels | RequestError]]]:
+        """Batches with their decoded images, in order; the next ones are being decoded meanwhile.
+
+        No more of them at once than it takes to keep up: of small images one, for threads that wait for Python's lock
+        take time from ONNX Runtime.
+        """
+        waiting: deque[tuple[_Batch, Future[list[Pixels | RequestError]]]] = deque()
+        ahead = 1
+        for batch in self._batches(parts):
+            waiting.append((batch, self._pool.submit(self._decode, batch)))
+            while len(waiting) > ahead:
+                first, future = waiting.popleft()
+                ahead = max(1, ahead - 1) if future.done() else min(ahead + 1, self._decoders + 1)
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+
+    def _batches(self, parts: Iterable[Part]) -> Iterator[_Batch]:
+        """A batch never holds images of two parts: each part gives the same rows, whichever are done beside it."""
+        for part in parts:
+            left, held = part.images, _Batch(part, False, [], [])
+            size = 0
+            for path, row, content in self._contents(part):
+                held.places.append((path, row))
+                held.contents.append(content)
+                size += len(content) if isinstance(content, bytes) else 0
+                left -= 1
+                if not left:
+                    yield _Batch(part, True, held.places, held.contents)
+                elif len(held.places) == BATCH or size >= _BATCH_BYTES:
+                    yield held
+                    held, size = _Batch(part, False, [], []), 0
+
+    def _contents(self, part: Part) -> Iterator[tuple[str, int | None, bytes | RequestError | None]]:
+        for span in part.spans:
+            if span.first is None:
+                yield span.path, None, None
+                continue
+            path, rows = str(self._job.root / span.path), range(span.first, span.first + span.count)
+            for row, content in zip(rows, self._reader.read(path, span.first, span.count), strict=True):
+                yield span.path, row, content
+
+    def _decode(self, batch: _Batch) -> list[Pixels | RequestError]:
+        height, width, _ = self.classifier.image_shape
+        root = str(self._job.root)  # joined as text: a pathlib path for each image takes longer than to open it
+        decoded: list[Pixels | RequestError] = []
+        for (path, _row), given in zip(batch.places, batch.contents, strict=True):
+            if isinstance(given, RequestError):
+                decoded.append(given)
+                continue
+            try:
+                content = read(os.path.join(root, path), self._job.max_bytes) if given is None else given  # noqa: PTH118
+                decoded.append(decode.decode(content, height, width, self._job.max_pixels))
+            except RequestError as error:
+                # A new one: that which was raised holds on to the file's bytes, by its traceback.
+                decoded.append(RequestError(error.code, str(error)))
+        return decoded
+
+    def _classify(self, batch: _Batch, decoded: list[Pixels | RequestError]) -> list[Row]:
+        whole = [pixels for pixels in decoded if not isinstance(pixels, RequestError)]
+        answers = self._answers(np.stack(whole)) if whole else iter(())
+        rows = []
+        for (path, row), found in zip(batch.places, decoded, strict=True):
+            if isinstance(found, RequestError):
+                rows.append(Row(path, row, error=found))
+            else:
+                best, unknown = next(answers)
+                rows.append(Row(path, row, best, unknown))
+        return rows
+
+    def _answers(self, pixels: Pixels) -> Iterator[tuple[list[tuple[str, float]], bool | None]]:
+        answers, classes = self.classifier.answer(pixels), self.classifier.classes
+        order = np.argsort(-answers.probabilities, axis=1, kind="stable")[:, : self._job.top_k]
+        scores = np.take_along_axis(answers.probabilities, order, axis=1)
+        unknown = [None] * len(pixels) if answers.unknown is None else answers.unknown.tolist()
+        for places, found, strange in zip(order.tolist(), scores.tolist(), unknown, strict=True):
+            yield [(classes[i], round(score, _SCORE_DIGITS)) for i, score in zip(places, found, strict=True)], strange
+
+
+def read(path: str, max_bytes: int) -> bytes:
+    """The bytes of a file. Raises `RequestError` `unreadable_file`, `damaged_parquet` or `body_too_large`."""
+    if parquet.is_parquet(path):  # a whole one is read by its rows
+        raise RequestError("damaged_parquet", "The file cannot be read as Parquet.")
+    try:
+        # Without waiting for a writer, should the file have become a pipe since it was found.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise RequestError("unreadable_file", "This is no file.")
+            if status.st_size > max_bytes:
+                raise RequestError("body_too_large", f"The file is larger than {max_bytes:,} bytes.")
+            return file.read()
+    except OSError as error:
+        raise RequestError("unreadable_file", f"The file cannot be read: {error.strerror}.") from error

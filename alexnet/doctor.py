@@ -1,0 +1,158 @@
+"""What is here, whether it fits together, and what to do where it does not: `alexnet doctor`.
+
+In: this machine (surroundings.py), the settings in the environment, the data set, a model file and its `metrics.json`.
+Out: a finding for each, as a table or as JSON. Reads only, needs no torch, and asks nobody over a network.
+"""
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from alexnet import surroundings
+from alexnet.datasets import cifar10, dataset, image_folder
+from alexnet.errors import UserError
+from alexnet.surroundings import Finding
+from serving import settings
+
+_METRICS: Final = "metrics.json"
+_IMAGES: Final = 10_000  # in each file of CIFAR-10
+_COLOURS: Final = {"ok": "green", "note": "yellow", "problem": "bold red"}
+
+
+def examine(model: Path, data_root: Path, runs: Path) -> list[Finding]:
+    """Everything that can be found without computing much: some seconds."""
+    return [
+        *surroundings.look(),
+        surroundings.scratch(),
+        surroundings.disk(runs),
+        environment_variables(),
+        data_set(data_root),
+        *model_file(model),
+    ]
+
+
+def is_healthy(findings: Sequence[Finding]) -> bool:
+    """Whether there is no problem; notes do not count."""
+    return all(finding.status != "problem" for finding in findings)
+
+
+def to_table(findings: Sequence[Finding]) -> Table:
+    """A row for each finding."""
+    table = Table("", "", show_edge=False)
+    table.add_column("found", overflow="fold")  # the SHA-256 whole
+    table.add_column("what to do", overflow="fold")
+    for item in findings:
+        status = Text(item.status, _COLOURS[item.status])
+        table.add_row(Text(item.subject), status, Text(item.found), Text(item.remedy))  # Text: no markup in brackets
+    return table
+
+
+def to_json(findings: Sequence[Finding]) -> str:
+    """`{"healthy": bool, "findings": [{"subject", "status", "found", "remedy"}]}`."""
+    rows = [dataclasses.asdict(finding) for finding in findings]
+    return json.dumps({"healthy": is_healthy(findings), "findings": rows}, indent=2, ensure_ascii=False)
+
+
+def show(findings: Sequence[Finding]) -> None:
+    """Print the table, and how many problems there are."""
+    console = Console(highlight=False)
+    console.print(to_table(findings))
+    problems = sum(finding.status == "problem" for finding in findings)
+    console.print(f"\n{problems or 'no'} problem{'' if problems == 1 else 's'}")
+
+
+def environment_variables() -> Finding:
+    """The settings of the service."""
+    try:
+        given = settings.load().model_fields_set
+    except UserError as error:
+        return Finding("settings", "problem", str(error), "docs/api.md lists what each may be")
+    names = sorted(settings.PREFIX + field.upper() for field in given)
+    return Finding("settings", "ok", ", ".join(names) if names else "all at their defaults")
+
+
+def data_set(root: Path) -> Finding:
+    """CIFAR-10 under `root`, by the sizes of its files; or pictures of one's own, by their folders."""
+    subject, folder, record = f"{root}/", root / cifar10.FOLDER, 1 + 3 * cifar10.SIDE**2
+    try:
+        if dataset.is_pictures(root):
+            return _own_pictures(root)
+    except UserError as error:
+        return Finding(subject, "problem", *_halves(str(error)))
+    if not folder.is_dir():
+        remedy = "`alexnet train` downloads it; or unpack cifar-10-binary.tar.gz there, or name its place with --data"
+        return Finding(subject, "note", f"no {cifar10.FOLDER}/", remedy)
+    names = (*cifar10.TRAIN_FILES, *cifar10.TEST_FILES)
+    sizes = {name: (folder / name).stat().st_size for name in names if (folder / name).is_file()}
+    missing = [f"{name} is missing" for name in names if name not in sizes]
+    damaged = [f"{name} has {size} bytes" for name, size in sizes.items() if size == 0 or size % record]
+    if missing or damaged:
+        remedy = f"delete {folder}: `alexnet train` downloads it again; a whole file has {_IMAGES * record:,} bytes"
+        return Finding(subject, "problem", "; ".join(missing + damaged), remedy)
+    images = sum(sizes.values()) // record
+    if set(sizes.values()) != {_IMAGES * record}:
+        return Finding(subject, "note", f"{images:,} images", f"CIFAR-10 has {_IMAGES * len(names):,}: is it a part?")
+    return Finding(subject, "ok", f"complete: {images:,} images")
+
+
+def _own_pictures(root: Path) -> Finding:
+    parts = (image_folder.TRAIN, image_folder.VALIDATION, image_folder.TEST)
+    counts = ", ".join(
+        f"{len(image_folder.list_files(root, part)):,} in {part}/" for part in parts if (root / part).is_dir()
+    )
+    if not (root / image_folder.TRAIN).is_dir():
+        return Finding(
+            f"{root}/", "note", f"pictures: {counts}", f"there is nothing to train on in {image_folder.TRAIN}/"
+        )
+    names = dataset.classes(root)
+    return Finding(f"{root}/", "ok", f"pictures of {len(names)} classes ({', '.join(names)}): {counts}")
+
+
+def model_file(path: Path) -> list[Finding]:
+    """The model, where it computes, and what was measured on it."""
+    try:
+        from alexnet.inference.classifier import Classifier
+
+        classifier = Classifier(path)
+    except ImportError:
+        return []  # said where ONNX Runtime is looked at
+    except UserError as error:
+        return [Finding("model", "problem", *_halves(str(error)))]
+    found = (
+        f"{classifier.name}, {len(classifier.classes)} classes ({', '.join(classifier.classes)}), "
+        f"{path.stat().st_size / 1e6:.1f} MB, sha256 {classifier.sha256}"
+    )
+    findings = [Finding("model", "ok", f"{path}: {found}"), _measured(path, classifier.sha256)]
+    if surroundings.NVIDIA.is_dir():
+        try:
+            Classifier(path, gpu="require")
+            findings.append(Finding("GPU", "ok", "ONNX Runtime computes on it"))
+        except UserError as error:
+            findings.append(Finding("GPU", "problem", *_halves(str(error))))
+    return findings
+
+
+def _measured(model: Path, sha256: str) -> Finding:
+    path, again = model.with_name(_METRICS), f"measure it: alexnet evaluate {model}"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        accuracy, images, measured = metrics["accuracy"], metrics["data"]["images"], metrics["model"]["sha256"]
+    except OSError:
+        return Finding("accuracy", "note", f"no {path}", again)
+    except (ValueError, KeyError, TypeError):
+        return Finding("accuracy", "problem", f"{path} is damaged", again)
+    if measured != sha256:
+        return Finding("accuracy", "problem", f"{path} is of another model, sha256 {measured}", again)
+    return Finding("accuracy", "ok", f"{accuracy:.4f} on {images:,} images, of this very file")
+
+
+def _halves(complaint: str) -> tuple[str, str]:
+    """What is wrong, and the remedy, of the one line of a `UserError`."""
+    wrong, _, remedy = complaint.rpartition("; ")
+    return wrong or complaint, remedy if wrong else ""

@@ -1,0 +1,153 @@
+"""Jobs to answers: images are decoded, run through the model with those of other requests, and named.
+
+In: a `Job`, the bytes of images. Out: in the place of each what is said about it, or the error that it alone gets.
+A single small image, as the model wants them, is decoded where it arrives, and while there is no other request a quick
+model runs there as well: handing it to a thread and back takes longer than it would keep anyone waiting. Everything
+else is decoded in the threads of the pool.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet.errors import RequestError
+from alexnet.inference.classifier import Classifier
+from alexnet.inference.decode import decode, to_png
+from serving.batching import MOST, Batches
+from serving.body import Job
+from serving.limits import Pool
+from serving.metrics import Metrics
+from serving.settings import Settings
+
+Answer = dict[str, Any]  # `predictions`, best first, and `unknown` where the model tells
+
+_SCORE_DIGITS: Final = 6  # float32 has no more that mean anything
+# What is decoded where it arrives, in about a tenth of a millisecond, or a few when someone tries hard.
+_SMALL_BYTES: Final = 8_192
+_SMALL_PIXELS: Final = 16_384
+_QUICK_SECONDS: Final = 0.003  # for a run of the model, during which no other request is looked at
+_WARM_UP_SECONDS: Final = 0.05
+
+
+class Answering:
+    """`concurrency` threads that decode, as many runs of the model, and as much waiting as the settings say.
+
+    `in_hand` tells how many requests there are. The model is warm afterwards.
+    """
+
+    def __init__(
+        self, classifier: Classifier, settings: Settings, metrics: Metrics, concurrency: int, in_hand: Callable[[], int]
+    ) -> None:
+        self._classifier = classifier
+        self._metrics = metrics
+        self._max_pixels = settings.max_pixels
+        self._in_hand = in_hand
+        self._quick = _seconds(classifier) < _QUICK_SECONDS
+        self._pool = Pool(concurrency, settings.queue, settings.time_limit)
+        self._batches = Batches(self._run_model, min(concurrency, classifier.runs), self._pool)
+
+    async def answer(self, job: Job) -> list[Answer | RequestError]:
+        """For each image of `job` its answer, or the error that it alone gets.
+
+        Raises `RequestError`: `overloaded` when too much waits, `timed_out` when it takes too long.
+        """
+        asked = time.perf_counter()
+        if len(job.images) == 1:
+            self._pool.check()
+            pixels = self._decode_small(job.images[0])
+            if isinstance(pixels, RequestError):
+                return [pixels]
+            if pixels is not None:
+                if self._quick and self._in_hand() == 1 and not self._pool.pending:
+                    self._begin(asked)
+                    (row,) = self._run_model(pixels[None], True)
+                else:
+                    (row,) = await self._batches.run(pixels[None], lambda: self._begin(asked))
+                return [self._name(row, job.top_k)]
+
+        def work() -> list[Answer | RequestError]:
+            self._begin(asked)
+            return self.answer_here(job)
+
+        return await self._pool.run(work)
+
+    def answer_here(self, job: Job) -> list[Answer | RequestError]:
+        """The same, all of it in this thread but the model."""
+        results: list[Any] = list(job.images)
+        pixels = np.empty((len(results), *self._classifier.image_shape), np.uint8)
+        with self._metrics.stage("decode"):
+            for place, image in enumerate(job.images):
+                try:
+                    pixels[place] = self._decode(image)
+                except RequestError as error:
+                    results[place] = error
+        places = [place for place, result in enumerate(results) if not isinstance(result, RequestError)]
+        for first in range(0, len(places), MOST):
+            run = places[first : first + MOST]
+            for place, row in zip(run, self._batches.run_in_turn(pixels[run]), strict=True):
+                results[place] = self._name(row, job.top_k)
+        return results
+
+    async def preview(self, image: bytes | RequestError) -> bytes:
+        """The PNG file of the image as the model sees it. Raises `RequestError`."""
+        return await self._pool.run(lambda: to_png(self._decode(image)))
+
+    def _decode_small(self, image: bytes | RequestError) -> npt.NDArray[np.uint8] | RequestError | None:
+        """Pixels or an error at once; None for an image that may take its time."""
+        if isinstance(image, RequestError):
+            return image
+        if len(image) > _SMALL_BYTES:
+            return None
+        limit = min(_SMALL_PIXELS, self._max_pixels)
+        try:
+            with self._metrics.stage("decode"):
+                return self._decode(image, limit)
+        except RequestError as error:
+            large = error.code == "too_many_pixels" and limit < self._max_pixels
+            return None if large else error
+
+    def _decode(self, image: bytes | RequestError, max_pixels: int | None = None) -> npt.NDArray[np.uint8]:
+        if isinstance(image, RequestError):
+            raise image
+        height, width, _ = self._classifier.image_shape
+        return decode(image, height, width, max_pixels or self._max_pixels)
+
+    def _begin(self, asked: float) -> None:
+        self._metrics.queue.observe(time.perf_counter() - asked)
+
+    def _run_model(
+        self, pixels: npt.NDArray[np.uint8], alone: bool
+    ) -> list[tuple[npt.NDArray[np.float32], bool | None]]:
+        """For each image its probabilities, and whether it is probably of no class."""
+        with self._metrics.stage("inference"):
+            answers = self._classifier.answer(pixels, alone=alone)
+        self._metrics.batch_size.observe(len(pixels))
+        unknown = [None] * len(pixels) if answers.unknown is None else answers.unknown.tolist()
+        return list(zip(answers.probabilities, unknown, strict=True))
+
+    def _name(self, row: tuple[npt.NDArray[np.float32], bool | None], count: int) -> Answer:
+        probabilities, unknown = row
+        best = np.argsort(-probabilities, kind="stable")[:count].tolist()
+        scores = probabilities.tolist()
+        classes = self._classifier.classes
+        answer: Answer = {
+            "predictions": [{"label": classes[i], "score": round(scores[i], _SCORE_DIGITS)} for i in best]
+        }
+        if unknown is not None:
+            answer["unknown"] = unknown
+        self._metrics.answers.labels(classes[best[0]]).inc()
+        return answer
+
+
+def _seconds(classifier: Classifier) -> float:
+    """How long a run with one image takes at best; a slow model is run once only."""
+    times: list[float] = []
+    pixels = np.zeros((1, *classifier.image_shape), np.uint8)
+    while sum(times) < _WARM_UP_SECONDS and len(times) < 10:
+        started = time.perf_counter()
+        classifier.predict(pixels)
+        times.append(time.perf_counter() - started)
+    return min(times)

@@ -1,0 +1,104 @@
+"""Temperature, calibration error, and how well a score tells unknown from known."""
+
+import numpy as np
+import pytest
+from sklearn import metrics
+
+from alexnet.evaluation import calibration
+from alexnet.evaluation.calibration import Temperature
+
+
+def test_the_calibration_error_is_that_worked_out_by_hand() -> None:
+    """Four images in three of the fifteen bins: 0.6 (its upper edge) and 0.55 together, 0.95, and 1.0."""
+    probabilities = np.array([[0.6, 0.4], [0.55, 0.45], [0.05, 0.95], [1.0, 0.0]])
+    found = calibration.reliability(probabilities, np.array([0, 1, 1, 1]))
+    assert found.count.tolist() == [0] * 8 + [2] + [0] * 5 + [2]
+    # Bin of 0.5333 to 0.6: confidence 0.575, accuracy 0.5. Bin of 0.9333 to 1: confidence 0.975, accuracy 0.5.
+    assert found.error == pytest.approx((2 * 0.075 + 2 * 0.475) / 4)
+    assert found.confidence[8] == pytest.approx(0.575)
+    assert found.accuracy[14] == 0.5
+
+
+def test_the_calibration_error_of_many_images_is_that_of_a_plain_loop() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.full(10, 0.3), 3000)
+    labels = rng.integers(0, 10, 3000)
+    confidence, right = probabilities.max(1), probabilities.argmax(1) == labels
+    error = 0.0
+    for place in range(15):
+        inside = (confidence > place / 15) & (confidence <= (place + 1) / 15)
+        if inside.any():
+            error += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
+    assert calibration.reliability(probabilities, labels).error == pytest.approx(error)
+
+
+def test_the_likelihood_is_that_of_scikit_learn_and_survives_a_zero() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(5), 100)
+    labels = rng.integers(0, 5, 100)
+    expected = metrics.log_loss(labels, probabilities, labels=range(5))
+    assert calibration.negative_log_likelihood(probabilities, labels) == pytest.approx(expected)
+    assert np.isfinite(calibration.negative_log_likelihood(np.array([[1.0, 0.0]], np.float32), np.array([1])))
+
+
+@pytest.mark.parametrize("factor", [0.4, 1.0, 2.5])
+def test_the_fit_finds_the_temperature_that_the_images_were_made_with(factor: float) -> None:
+    rng = np.random.default_rng(0)
+    probabilities = calibration.softmax(rng.normal(0, 3, (20_000, 10)))
+    labels = (probabilities.cumsum(1) > rng.random((len(probabilities), 1))).argmax(1)
+    wrong = calibration.heat(probabilities, Temperature(1 / factor))
+    found = calibration.fit_temperature(wrong, labels)
+    assert found.base == pytest.approx(factor, rel=0.1)
+    assert found.slope < 0.05
+    assert calibration.reliability(calibration.heat(wrong, found), labels).error < 0.01
+
+
+def test_a_fit_tells_what_is_overdone_where_images_are_uncertain() -> None:
+    """The true temperature grows with the entropy: one number for all cannot make it good."""
+    rng, truth = np.random.default_rng(0), Temperature(1.5, 0.4)
+    told = calibration.softmax(rng.normal(0, 3, (20_000, 10)))
+    probabilities = calibration.heat(told, truth)
+    labels = (probabilities.cumsum(1) > rng.random((len(probabilities), 1))).argmax(1)
+    found = calibration.fit_temperature(told, labels)
+    assert (found.base, found.slope) == (pytest.approx(1.5, rel=0.05), pytest.approx(0.4, abs=0.05))
+
+
+@pytest.mark.parametrize("temperature", [Temperature(3.0), Temperature(0.6, 0.0), Temperature(1.2, 0.3)])
+def test_heat_changes_no_class_and_is_undone_by_its_inverse(temperature: Temperature) -> None:
+    logits = np.random.default_rng(0).normal(0, 4, (50, 10))
+    probabilities = calibration.softmax(logits)
+    hot = calibration.heat(probabilities, temperature)
+    share = -(probabilities * np.log(probabilities)).sum(1, keepdims=True) / np.log(10)
+    np.testing.assert_allclose(
+        hot, calibration.softmax(logits / (temperature.base * share**temperature.slope)), atol=1e-9
+    )
+    np.testing.assert_allclose(calibration.cool(hot, temperature), probabilities, atol=1e-7)
+    assert np.array_equal(hot.argmax(1), probabilities.argmax(1))
+
+
+def test_what_is_certain_stays_finite() -> None:
+    certain = np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], np.float32)
+    for found in (calibration.heat(certain, Temperature(2.0, 0.5)), calibration.cool(certain, Temperature(2.0, 0.5))):
+        assert np.isfinite(found).all()
+        assert found[0].argmax() == 0
+
+
+def test_the_area_is_that_of_scikit_learn_also_where_scores_are_equal() -> None:
+    rng = np.random.default_rng(0)
+    known, unknown = rng.integers(0, 20, 500), rng.integers(5, 25, 300)
+    truth = np.r_[np.zeros(500), np.ones(300)]
+    expected = metrics.roc_auc_score(truth, np.r_[known, unknown])
+    assert calibration.auroc(known.astype(float), unknown.astype(float)) == pytest.approx(expected)
+
+
+def test_the_threshold_lets_95_of_100_known_images_pass() -> None:
+    known = np.random.default_rng(0).normal(size=1000)
+    limit = calibration.threshold(known)
+    assert 0.95 <= (known <= limit).mean() < 0.952
+    false_positives, passing, thresholds = metrics.roc_curve(
+        np.r_[np.ones(1000), np.zeros(500)], np.r_[-known, -known[:500] - 1]
+    )
+    place = np.flatnonzero(thresholds <= -limit)[0]
+    assert passing[place] >= 0.95
+    found = calibration.false_positive_rate(known, known[:500] + 1)
+    assert found == pytest.approx(false_positives[place], abs=0.003)

@@ -1,0 +1,216 @@
+"""The routes: one picture by every way in, batches item by item, the preview and the model's card."""
+
+import base64
+import io
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from alexnet.inference.classifier import Classifier
+from alexnet.inference.decode import decode
+from serving.settings import Settings
+from tests.images import encode, photo
+from tests.models import CLASSES, SIDE, write_model
+from tests.serving.conftest import App
+
+MakeApp = Callable[..., App]
+
+PICTURE = encode(photo(), "JPEG")
+OTHER = encode(photo(seed=5), "PNG")
+JPEG = {"content-type": "image/jpeg"}
+
+
+def text(content: bytes = PICTURE) -> str:
+    return base64.b64encode(content).decode()
+
+
+def scores(app: App, path: str = "/classify", **sent: Any) -> Any:
+    response = app.post(path, **sent)
+    assert response.status_code == 200, response.text
+    return response.json()["predictions"]
+
+
+def test_an_answer_is_the_best_classes_best_first_and_says_which_model(make_app: MakeApp) -> None:
+    app = make_app()
+    response = app.post("/classify?top_k=10", content=PICTURE, headers=JPEG)
+    body = response.json()
+    assert set(body) == {"predictions", "model"}
+    assert body["model"] == {"name": "tiny", "sha256": app.api.classifier.sha256}
+    found = body["predictions"]
+    assert sorted(prediction["label"] for prediction in found) == sorted(CLASSES)
+    values = [prediction["score"] for prediction in found]
+    assert values == sorted(values, reverse=True)
+    assert sum(values) == pytest.approx(1, abs=1e-5)
+    probabilities = app.api.classifier.predict(decode(PICTURE, SIDE, SIDE)[np.newaxis])[0]
+    assert values == pytest.approx(sorted(probabilities, reverse=True), abs=1e-6)
+
+
+def test_every_way_in_gives_the_same_scores_to_the_last_digit(make_app: MakeApp) -> None:
+    app = make_app()
+    expected = scores(app, content=PICTURE, headers=JPEG)
+    ways: list[dict[str, Any]] = [
+        {"content": PICTURE},
+        {"content": PICTURE, "headers": {"content-type": "image/png"}},
+        {"content": PICTURE, "headers": {"content-type": "application/octet-stream"}},
+        {"files": {"image": PICTURE}},
+        {"files": {"image": ("cat.txt", PICTURE, "text/plain")}},
+        {"json": {"image": text()}},
+        {"json": {"image": "data:image/gif;base64," + text()}},
+    ]
+    for sent in ways:
+        assert scores(app, **sent) == expected
+    batches: list[dict[str, Any]] = [
+        {"files": [("images", OTHER), ("images", PICTURE)]},
+        {"json": [text(OTHER), text()]},
+        {"json": {"images": [text(OTHER), text()]}},
+    ]
+    for sent in batches:
+        results = app.post("/classify_batch", **sent).json()["results"]
+        together = results[1]["predictions"]
+        assert [p["label"] for p in together] == [p["label"] for p in expected]
+        assert [p["score"] for p in together] == pytest.approx([p["score"] for p in expected], abs=2e-6)
+        assert results[0] != results[1]
+
+
+@pytest.mark.parametrize("top_k", range(1, 11))
+def test_top_k_decides_how_many(top_k: int, make_app: MakeApp) -> None:
+    app = make_app()
+    assert len(scores(app, f"/classify?top_k={top_k}", content=PICTURE, headers=JPEG)) == top_k
+    assert len(scores(app, json={"image": text(), "top_k": top_k})) == top_k
+    assert len(scores(app, files={"image": PICTURE}, data={"top_k": str(top_k)})) == top_k
+
+
+def test_one_broken_image_of_a_batch_is_an_error_in_its_own_place(make_app: MakeApp) -> None:
+    app = make_app()
+    contents = [PICTURE, b"nonsense", OTHER, b"", PICTURE[:-100]]
+    expected = [scores(app, content=content, headers=JPEG) for content in (PICTURE, OTHER)]
+    response = app.post("/classify_batch", json=[*map(text, contents), "%%", 7])
+    assert response.status_code == 200
+    results = response.json()["results"]
+    assert [list(result) for result in results] == [["predictions"], ["error"], ["predictions"], *[["error"]] * 4]
+    assert [results[0]["predictions"], results[2]["predictions"]] == expected
+    codes = [result["error"]["code"] for result in results if "error" in result]
+    assert codes == ["unsupported_format", "empty_image", "truncated_image", "invalid_base64", "invalid_base64"]
+    for code in set(codes):
+        assert app.count("alexnet_errors_total", code=code) == codes.count(code)
+
+
+def test_more_images_than_one_run_of_the_model_are_split_and_stay_in_order(make_app: MakeApp) -> None:
+    app = make_app(max_images=100)
+    contents = [encode(photo(SIDE, SIDE, seed=seed)) for seed in range(75)]
+    results = app.post("/classify_batch", json=[text(content) for content in contents]).json()["results"]
+    for place in (0, 31, 32, 63, 64, 74):
+        alone = scores(app, content=contents[place], headers=JPEG)
+        together = results[place]["predictions"]
+        assert [p["label"] for p in together] == [p["label"] for p in alone]
+        assert [p["score"] for p in together] == pytest.approx([p["score"] for p in alone], abs=2e-6)
+    assert app.count("alexnet_batch_size_bucket", le="32.0") == app.count("alexnet_batch_size_count")
+    assert app.count("alexnet_batch_size_sum") == 75 + 6
+
+
+def test_one_image_too_many_is_413_with_the_limit(make_app: MakeApp) -> None:
+    app = make_app(max_images=3)
+    assert len(app.post("/classify_batch", json=[text()] * 3).json()["results"]) == 3
+    response = app.post("/classify_batch", json=[text()] * 4)
+    assert response.status_code == 413
+    assert "At most 3 images" in response.json()["error"]["message"]
+
+
+def test_an_empty_batch_has_no_results(make_app: MakeApp) -> None:
+    assert make_app().post("/classify_batch", json=[]).json()["results"] == []
+
+
+def test_the_limit_of_pixels_is_the_one_of_the_settings(make_app: MakeApp) -> None:
+    response = make_app(max_pixels=100).post("/classify", content=PICTURE, headers=JPEG)
+    assert response.json()["error"]["code"] == "too_many_pixels"
+
+
+def test_the_preview_is_what_the_model_sees(make_app: MakeApp) -> None:
+    app = make_app()
+    response = app.post("/preview", content=PICTURE, headers=JPEG)
+    assert response.headers["content-type"] == "image/png"
+    with Image.open(io.BytesIO(response.content)) as image:
+        np.testing.assert_array_equal(np.asarray(image), decode(PICTURE, SIDE, SIDE))
+    again = scores(app, content=response.content, headers=JPEG)
+    assert again == scores(app, content=PICTURE, headers=JPEG)
+    assert app.post("/preview", content=b"x", headers=JPEG).status_code == 415
+
+
+def test_the_models_card_and_readiness_say_where_it_runs(make_app: MakeApp) -> None:
+    app = make_app()
+    card = app.get("/model").json()
+    assert card["classes"] == list(CLASSES)
+    assert card["image_size"] == [SIDE, SIDE]
+    assert card["runtime"]["provider"] == "CPUExecutionProvider"
+    assert card["runtime"]["threads"] == 1
+    assert app.get("/readyz").json() == {"ready": True, "provider": "CPUExecutionProvider", "degraded": False}
+    labels = {"name": "tiny", "sha256": card["sha256"], "provider": "CPUExecutionProvider", "degraded": "False"}
+    assert app.count("alexnet_model_info", **labels) == 1
+
+
+def test_time_is_split_into_stages_and_answers_are_counted_by_class(make_app: MakeApp) -> None:
+    app = make_app()
+    (best,) = scores(app, "/classify?top_k=1", content=PICTURE, headers=JPEG)
+    app.post("/classify", content=b"x", headers=JPEG)
+    assert app.count("alexnet_answers_total", label=best["label"]) == 1
+    # What is small is decoded where it arrives: a broken file waits for nothing.
+    for stage, times in {"queue": 1, "decode": 2, "inference": 1, "encode": 1}.items():
+        assert app.count("alexnet_stage_seconds_count", stage=stage) == times
+
+
+def test_many_at_once_do_not_mix_up_their_answers(make_app: MakeApp) -> None:
+    app = make_app()
+    contents = [encode(photo(seed=seed)) for seed in range(12)]
+    expected = [app.api.answer(_job(content)) for content in contents]
+    start = threading.Barrier(12)
+
+    def ask(content: bytes) -> Any:
+        start.wait(10)
+        return app.api.answer(_job(content))
+
+    with ThreadPoolExecutor(12) as threads:
+        assert list(threads.map(ask, contents)) == expected
+
+
+def _job(content: bytes) -> Any:
+    from serving.body import Job
+
+    return Job([content], 5)
+
+
+@pytest.mark.parametrize("path", ["/docs", "/ui"])
+def test_a_page_may_load_nothing_from_elsewhere(path: str, make_app: MakeApp) -> None:
+    response = make_app().get(path)
+    assert response.status_code == 200
+    assert "default-src 'self'" in response.headers["content-security-policy"]
+    assert response.headers["x-content-type-options"] == "nosniff"
+    for foreign in ("http://", "https://", "//cdn"):
+        assert f'src="{foreign}' not in response.text
+        assert f'href="{foreign}' not in response.text
+
+
+def test_the_root_leads_to_the_page(make_app: MakeApp) -> None:
+    response = make_app().get("/")
+    assert response.status_code == 307
+    assert response.headers["location"] == "/ui"
+
+
+def test_answers_of_a_model_that_tells_unknown_things_carry_it(tmp_path: Path) -> None:
+    app = App(Classifier(write_model(tmp_path / "model.onnx", tells_unknown=True), threads=1), Settings(), None)
+    white, black = (encode(Image.new("RGB", (40, 40), colour), "PNG") for colour in ("white", "black"))
+    assert app.post("/classify", content=white).json()["unknown"] is True
+    body = app.post("/classify", content=black).json()
+    assert list(body) == ["predictions", "unknown", "model"]
+    assert body["unknown"] is False
+    images = [text(white), text(b"broken"), text(black)]
+    results = app.post("/classify_batch", json=images).json()["results"]
+    assert [result.get("unknown") for result in results] == [True, None, False]
+    assert app.get("/model").json()["unknown_threshold"] == 0.9
+    described = app.get("/docs.json").json()["paths"]["/classify"]["post"]["responses"]["200"]
+    assert "unknown" in described["content"]["application/json"]["schema"]["required"]

@@ -1,0 +1,195 @@
+"""A checkpoint to the small file: smaller, as good, calibrated, the same on every CPU, or not written."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import numpy_helper
+from rich.progress import Progress
+
+from alexnet import files
+from alexnet.datasets import cifar10
+from alexnet.datasets.cifar10 import Images
+from alexnet.errors import UserError
+from alexnet.evaluation import calibration, evaluate, trust
+from alexnet.evaluation.calibration import Temperature
+from alexnet.inference.classifier import Classifier
+from benchmarks import older_cpu
+from training import trainer
+from training.export import compress, latency, onnx_export, quantize, rank_search
+from training.export.folding import Lean
+from training.networks.alexnet import AlexNet
+
+SIZE = 63
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick(fixture_images: Images) -> Iterator[None]:
+    """Fewer images and turns than a real file needs, and no larger network to be compared with."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compress, "REFERENCE_SIZE", SIZE)
+        patch.setattr(compress, "_UNKNOWN_IMAGES", 30)
+        patch.setattr(latency, "_ROUNDS", 1)
+        patch.setattr(onnx_export, "parity_images", lambda _: fixture_images.pixels[:10])
+        yield
+
+
+@pytest.fixture(scope="module")
+def small_file(session_path: Path, data_root: Path, small_run: Path, quick: None) -> Path:
+    """What `compress` makes of the small run."""
+    output = session_path / "compressed" / "model.onnx"
+    return compress.compress(small_run, data_root, output, rank=16, max_drop=100, precision="int8", threads=1)
+
+
+def held_out(data_root: Path, run: Path) -> Images:
+    settings = trainer.load_checkpoint(run / "best.pt")["settings"]
+    return cifar10.split(cifar10.read_training(data_root), settings["validation_images"], settings["seed"])[1]
+
+
+def test_the_file_is_small_and_serves(small_file: Path, small_model: Path, fixture_images: Images) -> None:
+    assert small_file.stat().st_size < small_model.stat().st_size / 20
+    model, whole = Classifier(small_file), Classifier(small_model)
+    assert model.tells_unknown
+    answers = model.answer(fixture_images.pixels)
+    np.testing.assert_allclose(answers.probabilities.sum(1), 1, atol=1e-5)
+    expected = whole.predict(fixture_images.pixels).argmax(1)
+    assert (answers.probabilities.argmax(1) == expected).mean() > 0.8  # a run of seconds is never sure
+    assert list(small_file.parent.iterdir()) == [small_file]
+
+
+def test_the_metadata_say_what_was_done_and_where_it_comes_from(small_file: Path, small_run: Path) -> None:
+    metadata = Classifier(small_file).metadata
+    facts = json.loads(metadata["compression"])
+    assert metadata["checkpoint_sha256"] == files.sha256(small_run / "best.pt")
+    assert (metadata["run"], metadata["rank"], metadata["precision"]) == ("small", "16", "int8")
+    assert [step["step"] for step in facts["steps"]] == ["as exported", "lean, rank 16", "int8", "with its head"]
+    assert list(facts["ranks_tried"]) == ["16"]
+    sizes = [step["bytes"] for step in facts["steps"]]
+    assert sizes[0] > 10 * sizes[1] > 20 * sizes[2]
+    assert all(min(step["milliseconds"].values()) > 0 for step in facts["steps"])
+    assert set(facts["steps"][0]["milliseconds"]) == {"1", "32"}
+
+
+def test_no_weight_is_so_large_that_older_cpus_overflow(small_file: Path) -> None:
+    model = onnx.load(small_file)
+    assert 32 < quantize.largest_weight(model) <= 64
+    # Two products of 8 bits and such a weight fit into 16 bits with their sign.
+    assert 2 * 255 * quantize.largest_weight(model) <= np.iinfo(np.int16).max
+    quantised = [i for i in model.graph.initializer if i.data_type == onnx.TensorProto.INT8 and len(i.dims) > 1]
+    assert len(quantised) == 5 + 4  # convolution layers, and two layers as two each
+    model.graph.initializer.append(numpy_helper.from_array(np.full(3, -128, np.int8), "large"))
+    assert quantize.largest_weight(model) == 128
+
+
+def test_the_threshold_keeps_95_of_100_validation_images(small_file: Path, data_root: Path, small_run: Path) -> None:
+    answers = Classifier(small_file).answer(held_out(data_root, small_run).pixels)
+    assert answers.unknown is not None
+    assert (~answers.unknown).mean() == pytest.approx(0.95, abs=0.01)
+
+
+def test_no_other_temperature_suits_the_validation_images_better(
+    small_file: Path, data_root: Path, small_run: Path
+) -> None:
+    images = held_out(data_root, small_run)
+    model = Classifier(small_file)
+    probabilities = model.predict(images.pixels)
+    found = trust.temperature_of(model)
+    assert found is not None
+    assert found.base != 1
+    plain = calibration.cool(probabilities, found)
+    likelihood = calibration.negative_log_likelihood(probabilities, images.labels)
+    for base, slope in ((0.97, 0.0), (1.03, 0.0), (1.0, 0.03), (1.0, -0.03)):
+        other = Temperature(found.base * base, min(max(found.slope + slope, 0.0), 1.0))
+        worse = calibration.negative_log_likelihood(calibration.heat(plain, other), images.labels)
+        assert worse >= likelihood - 1e-5, other
+
+
+def test_a_loss_beyond_the_allowed_one_is_refused_and_nothing_is_written(
+    tmp_path: Path, data_root: Path, small_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(UserError, match=r"not written: .* points of macro F1 are lost .* at most -100 are allowed"):
+        compress.compress(
+            small_run, data_root, tmp_path / "model.onnx", rank=8, max_drop=-100, precision="fp32", threads=1
+        )
+    assert list(tmp_path.iterdir()) == []
+    assert "lean, rank 8" in capsys.readouterr().out  # the table shows where it was lost
+
+
+@pytest.mark.parametrize("rank", [0, 513])
+def test_a_rank_out_of_range_is_refused(tmp_path: Path, data_root: Path, small_run: Path, rank: int) -> None:
+    with pytest.raises(UserError, match=f"--rank is {rank}; give auto, or 1 to 512"):
+        compress.compress(small_run, data_root, tmp_path / "m.onnx", rank=rank, max_drop=1, precision="int8")
+
+
+def test_float16_answers_nearly_as_float32(tmp_path: Path, small_file: Path, small_model: Path) -> None:
+    body = onnx.load(small_model)
+    onnx.save(quantize.to_float16(body), tmp_path / "half.onnx")
+    assert (tmp_path / "half.onnx").stat().st_size == pytest.approx(small_model.stat().st_size / 2, rel=0.01)
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8)
+    half, whole = Classifier(tmp_path / "half.onnx"), Classifier(small_model)
+    assert half.predict(pixels).dtype == np.float32
+    np.testing.assert_allclose(half.predict(pixels), whole.predict(pixels), atol=5e-3)
+
+
+def test_evaluation_tells_calibration_and_unknown_things(
+    tmp_path: Path, small_file: Path, data_root: Path, fixture_images: Images
+) -> None:
+    np.save(tmp_path / "odd.npy", 255 - fixture_images.pixels[:50])
+    evaluate.evaluate(small_file, data_root, tmp_path / "out", unknowns=tmp_path / "odd.npy")
+    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    model = Classifier(small_file)
+    answers = model.answer(fixture_images.pixels)
+    expected = calibration.reliability(answers.probabilities, fixture_images.labels).error
+    assert found["calibration"]["expected_calibration_error"] == pytest.approx(expected, abs=1e-5)
+    assert model.temperature is not None
+    temperature = trust.temperature_of(model)
+    assert temperature is not None
+    uncalibrated = calibration.cool(answers.probabilities, temperature)
+    before = calibration.negative_log_likelihood(uncalibrated, fixture_images.labels)
+    assert found["calibration"]["before"]["negative_log_likelihood"] == pytest.approx(before, abs=1e-5)
+    assert answers.unknown is not None
+    assert found["unknown"]["share_of_these_images"] == answers.unknown.mean()
+    assert list(found["unknown"]["against"]) == ["odd.npy", "noise", "flat"]
+    assert found["unknown"]["against"]["odd.npy"]["images"] == 50
+    assert (tmp_path / "out" / "reliability.png").stat().st_size > 5000
+
+
+def test_unknown_images_need_a_model_that_scores_them(tmp_path: Path, small_model: Path, data_root: Path) -> None:
+    np.save(tmp_path / "odd.npy", np.zeros((2, 32, 32, 3), np.uint8))
+    with pytest.raises(UserError, match="gives no score for unknown things"):
+        evaluate.evaluate(small_model, data_root, tmp_path / "out", unknowns=tmp_path / "odd.npy")
+
+
+@pytest.mark.skipif(shutil.which(older_cpu.EMULATOR) is None, reason="qemu-user is not installed")
+def test_a_cpu_without_vnni_gives_the_same_answers(small_file: Path) -> None:
+    pixels = older_cpu.read_pictures(4)
+    theirs = older_cpu.answers_on(older_cpu.CPUS[0], small_file, pixels)
+    np.testing.assert_allclose(theirs, Classifier(small_file, threads=1).predict(pixels), atol=1e-3)
+
+
+def test_fine_tuning_brings_the_answers_closer(fixture_images: Images) -> None:
+    torch.manual_seed(0)
+    model = AlexNet(10, SIZE)
+    for parameter in model.network.features.parameters():
+        if parameter.dim() > 1:
+            torch.nn.init.kaiming_normal_(parameter)
+    whole = Lean(model).eval()
+    with torch.no_grad():
+        whole.last[0].weight.mul_(80)  # as sure of itself as a network that was trained
+    images = fixture_images.take(np.arange(128))
+    with Progress(disable=True) as progress, torch.inference_mode():
+        inputs = rank_search.features(whole, images, progress)
+        target = whole.answer(inputs).softmax(1)
+
+    def distance(steps: int) -> float:
+        with Progress(disable=True) as progress:
+            found = rank_search.choose(whole, images, images, (2,), allowed=0.0, steps=steps, progress=progress)
+        with torch.inference_mode():
+            return float((found.network.answer(inputs).softmax(1) - target).square().mean())
+
+    assert distance(20) < 0.95 * distance(0)

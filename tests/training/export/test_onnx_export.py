@@ -1,0 +1,222 @@
+"""A checkpoint to one ONNX file: whole, self-contained, equal to the checkpoint, or not written."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime as ort
+import pytest
+import torch
+from onnx.external_data_helper import uses_external_data
+from torch import nn
+
+from alexnet import files
+from alexnet.datasets import cifar10
+from alexnet.datasets.cifar10 import Images
+from alexnet.errors import UserError
+from alexnet.inference.classifier import Classifier
+from tests.conftest import write_binary
+from training import trainer
+from training.export import onnx_export
+from training.export.onnx_export import export as export_model
+from training.export.onnx_export import factorise
+from training.networks.alexnet import AlexNet
+
+
+@pytest.fixture(scope="module")
+def classifier(small_model: Path) -> Classifier:
+    return Classifier(small_model)
+
+
+@pytest.fixture(scope="module")
+def network(small_run: Path) -> nn.Module:
+    """The small run in torch, with softmax."""
+    return onnx_export.Probabilities(onnx_export.restore(trainer.load_checkpoint(small_run / "best.pt"))).eval()
+
+
+@pytest.fixture
+def narrow() -> AlexNet:
+    """AlexNet with 48 units in its large layers, whose decomposition takes no time."""
+    torch.manual_seed(0)
+    model = AlexNet(10, 63)
+    model.network.classifier[1] = nn.Linear(256 * 6 * 6, 48)
+    model.network.classifier[4] = nn.Linear(48, 48)
+    model.network.classifier[6] = nn.Linear(48, 10)
+    return model.eval()
+
+
+def test_the_model_is_one_file_that_needs_no_other(small_model: Path, tmp_path: Path) -> None:
+    assert list(small_model.parent.iterdir()) == [small_model]
+    model = onnx.load(small_model, load_external_data=False)
+    assert not any(uses_external_data(item) for item in model.graph.initializer)
+    alone = shutil.copy(small_model, tmp_path / "elsewhere.onnx")
+    Classifier(alone)
+
+
+def test_only_the_number_of_images_is_open(small_model: Path) -> None:
+    session = ort.InferenceSession(small_model, providers=["CPUExecutionProvider"])
+    (pixels,), (probabilities,) = session.get_inputs(), session.get_outputs()
+    assert (pixels.name, pixels.type, pixels.shape) == ("pixels", "tensor(uint8)", ["N", 32, 32, 3])
+    assert (probabilities.name, probabilities.type) == ("probabilities", "tensor(float)")
+    assert probabilities.shape == ["N", 10]
+
+
+def test_any_number_of_images_equals_as_many_single_ones(classifier: Classifier, fixture_images: Images) -> None:
+    pixels = fixture_images.pixels[:13]
+    singles = np.concatenate([classifier.predict(pixels[i : i + 1]) for i in range(13)])
+    assert np.ptp(singles, axis=0).max() > 1e-3  # the images differ to the model
+    for size in (2, 7, 13):
+        np.testing.assert_allclose(classifier.predict(pixels[:size]), singles[:size], atol=1e-6)
+
+
+def test_the_file_answers_as_torch_does_on_images_that_the_export_has_not_seen(
+    classifier: Classifier, network: nn.Module
+) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(pixels)).numpy()
+    np.testing.assert_allclose(classifier.predict(pixels), expected, atol=1e-4)
+
+
+def test_dropout_is_off(classifier: Classifier, small_model: Path, fixture_images: Images) -> None:
+    pixels = fixture_images.pixels[:5]
+    assert np.array_equal(classifier.predict(pixels), classifier.predict(pixels))
+    assert "Dropout" not in {node.op_type for node in onnx.load(small_model).graph.node}
+
+
+def test_the_metadata_say_where_the_model_comes_from(small_model: Path, small_run: Path) -> None:
+    metadata = Classifier(small_model).metadata
+    saved = trainer.load_checkpoint(small_run / "best.pt")
+    assert json.loads(metadata["classes"]) == list(cifar10.CLASSES)
+    assert (metadata["name"], metadata["input_size"], metadata["rank"]) == ("alexnet-cifar10", "63", "full")
+    assert metadata["run"] == "small"
+    assert metadata["checkpoint_sha256"] == files.sha256(small_run / "best.pt")
+    assert json.loads(metadata["settings"]) == {**saved["settings"], "init": "init.safetensors"}
+    assert json.loads(metadata["metrics"]) == saved["rows"][-1]
+    assert json.loads(metadata["exported_with"])["onnx"] == onnx.__version__
+
+
+def test_the_metrics_of_a_last_checkpoint_are_those_of_its_last_epoch(small_run: Path) -> None:
+    saved = trainer.load_checkpoint(small_run / "last.pt")
+    saved["rows"][0]["validation_accuracy"] = 1.0  # the best epoch is another
+    assert json.loads(onnx_export.metadata(small_run / "last.pt", saved, None)["metrics"])["epoch"] == 2
+
+
+def test_nothing_of_this_machine_is_inside(small_model: Path) -> None:
+    model = onnx.load(small_model)
+    for item in model.graph.initializer:
+        item.ClearField("raw_data")  # any three letters can be found among so many weights
+    content = model.SerializeToString()
+    assert len(content) < 100_000
+    for place in (str(Path.home()), str(Path.cwd()), str(small_model.parent.parent), "site-packages", ".py"):
+        assert place.encode() not in content
+
+
+def test_a_file_with_other_weights_does_not_pass(classifier: Classifier, fixture_images: Images) -> None:
+    torch.manual_seed(1)
+    other = onnx_export.Probabilities(AlexNet(10, 63)).eval()
+    with pytest.raises(UserError, match=r"not written: ONNX Runtime and torch differ by .* at batch size 1 from"):
+        onnx_export.check_parity(other, classifier, fixture_images.pixels)
+
+
+def test_a_difference_at_one_batch_size_alone_is_found(
+    classifier: Classifier, network: nn.Module, fixture_images: Images
+) -> None:
+    class WrongInBatches(nn.Module):
+        def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+            probabilities = network(pixels)
+            return probabilities if len(pixels) == 1 else probabilities.roll(1, dims=0)
+
+    with pytest.raises(UserError, match="at batch size 7 from image 0 on"):
+        onnx_export.check_parity(WrongInBatches(), classifier, fixture_images.pixels[:8])
+
+
+def test_a_model_of_no_numbers_is_not_written_over_an_older_one(
+    tmp_path: Path, data_root: Path, small_run: Path
+) -> None:
+    saved = trainer.load_checkpoint(small_run / "best.pt")
+    saved["model"]["network.classifier.6.bias"][3] = torch.nan  # a run that diverged
+    torch.save(saved, tmp_path / "diverged.pt")
+    output = tmp_path / "models" / "model.onnx"
+    output.parent.mkdir()
+    output.write_bytes(b"older")
+    with pytest.raises(UserError, match="not written: ONNX Runtime and torch differ by nan"):
+        export_model(tmp_path / "diverged.pt", data_root, output)
+    assert list(output.parent.iterdir()) == [output]
+    assert output.read_bytes() == b"older"
+
+
+def test_too_few_images_to_prove_anything_are_refused(tmp_path: Path, small_run: Path, fixture_images: Images) -> None:
+    write_binary(tmp_path, fixture_images, fixture_images)
+    with pytest.raises(UserError, match=r"has 200 training images; the check of the export needs 256"):
+        export_model(small_run, tmp_path, tmp_path / "models" / "model.onnx")
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_run_without_a_whole_epoch_has_nothing_to_export(tmp_path: Path, data_root: Path) -> None:
+    with pytest.raises(UserError, match=r"best\.pt: no such file"):
+        export_model(tmp_path, data_root, tmp_path / "model.onnx")
+
+
+@pytest.mark.parametrize("rank", [0, -1, 4097])
+def test_a_rank_out_of_range_is_refused_before_anything_is_written(
+    tmp_path: Path, data_root: Path, small_run: Path, rank: int
+) -> None:
+    with pytest.raises(UserError, match=f"--rank is {rank}; give 1 to 4096"):
+        export_model(small_run, data_root, tmp_path / "models" / "model.onnx", rank=rank)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_full_rank_changes_no_answer(narrow: AlexNet, fixture_images: Images) -> None:
+    pixels = torch.from_numpy(fixture_images.pixels[:5])
+    with torch.inference_mode():
+        before = narrow(pixels)
+        factorise(narrow, 48)
+        torch.testing.assert_close(narrow(pixels), before, atol=1e-5, rtol=0)
+
+
+def test_a_lower_rank_is_the_best_approximation_there_is(narrow: AlexNet) -> None:
+    """Eckart and Young: the squared error is the sum of the squares of the singular values that are left out."""
+    whole = {place: narrow.network.classifier[place].weight.detach().double() for place in (1, 4)}
+    biases = {place: narrow.network.classifier[place].bias.detach().clone() for place in (1, 4)}
+    factorise(narrow, 5)
+    for place, weight in whole.items():
+        first, second = narrow.network.classifier[place]
+        product = second.weight.detach().double() @ first.weight.detach().double()
+        left_out = torch.linalg.svdvals(weight)[5:].square().sum().sqrt()
+        torch.testing.assert_close(torch.linalg.norm(weight - product), left_out, rtol=1e-5, atol=0)
+        assert first.bias is None
+        assert torch.equal(second.bias, biases[place])
+
+
+def test_a_lower_rank_makes_a_smaller_file_that_answers_as_torch_does(
+    narrow: AlexNet, fixture_images: Images, tmp_path: Path
+) -> None:
+    before = 4 * sum(parameter.numel() for parameter in narrow.parameters())
+    factorise(narrow, 5)
+    path = _write_proven(narrow, tmp_path, fixture_images.pixels[:14])
+    saved = 4 * (9216 * 48 - 5 * (9216 + 48) + 48 * 48 - 5 * (48 + 48))
+    assert path.stat().st_size == pytest.approx(before - saved, abs=20_000)
+
+
+@pytest.mark.parametrize("input_size", [160, 224])
+def test_input_sizes_at_which_the_pooling_differs_can_be_exported(
+    input_size: int, fixture_images: Images, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    model = AlexNet(10, input_size)
+    model.network.classifier = nn.Sequential(nn.Flatten(), nn.Linear(256 * 6 * 6, 10))
+    _write_proven(model.eval(), tmp_path, fixture_images.pixels[:8])
+
+
+def _write_proven(model: AlexNet, folder: Path, pixels: npt.NDArray[np.uint8]) -> Path:
+    """What `export` does to a network of another size than a checkpoint's."""
+    network = onnx_export.Probabilities(model).eval()
+    onnx.save(
+        onnx_export.to_onnx(network, {"name": "part", "classes": json.dumps(cifar10.CLASSES)}), folder / "part.onnx"
+    )
+    onnx_export.check_parity(network, Classifier(folder / "part.onnx"), pixels)
+    return folder / "part.onnx"

@@ -1,0 +1,132 @@
+"""The teacher: it whitens, learns through the one trainer, resumes, and teaches without having seen too much."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from alexnet.cli import main
+from alexnet.datasets.cifar10 import Images
+from alexnet.errors import UserError
+from tests.conftest import VALIDATION_IMAGES
+from training import loop, trainer
+from training.export import onnx_export
+from training.networks.teacher import Teacher
+from training.settings import Settings
+
+TEACHER = Settings(
+    network="teacher",
+    epochs=2,
+    batch_size=10,
+    learning_rate=0.05,
+    schedule="cosine",
+    warmup_steps=2,
+    nesterov=True,
+    average_decay=0.5,
+    flip=True,
+    crop=2,
+    cutout=4,
+    input_size=32,
+    validation_images=VALIDATION_IMAGES,
+    device="cpu",
+    precision="fp32",
+)
+
+
+@pytest.fixture(scope="module")
+def teacher_run(tmp_path_factory: pytest.TempPathFactory, data_root: Path) -> Path:
+    return trainer.start(TEACHER, data_root, tmp_path_factory.mktemp("teacher") / "run")
+
+
+def test_its_first_layer_whitens_patches(fixture_images: Images) -> None:
+    teacher, pixels = Teacher(10, 32), torch.from_numpy(fixture_images.pixels)
+    teacher.whiten(pixels)
+    with torch.no_grad():
+        answers = teacher.whitening(teacher.preprocess(pixels)).permute(1, 0, 2, 3).flatten(1)
+    assert torch.equal(answers[:12], -answers[12:])
+    power = (answers[:12] @ answers[:12].T / answers.shape[1]).numpy()
+    off_diagonal = power - power.diagonal() * torch.eye(12).numpy()
+    assert abs(off_diagonal).max() < 1e-3
+    assert power.diagonal().max() < 1.001
+    assert power.diagonal()[-1] > 0.99, "the direction that varies most comes out with variance one"
+
+
+def test_a_stopped_run_resumes_bit_for_bit_with_its_average(
+    tmp_path: Path, data_root: Path, teacher_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    validated = []
+
+    def stop_in_the_second_epoch(*given: object) -> tuple[float, float]:
+        validated.append(given)
+        if len(validated) == 2:
+            raise KeyboardInterrupt
+        return validate(*given)  # type: ignore[arg-type]
+
+    validate = loop.validate
+    monkeypatch.setattr(loop, "validate", stop_in_the_second_epoch)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.start(TEACHER, data_root, tmp_path / "run")
+    monkeypatch.undo()
+    assert len(trainer.load_checkpoint(tmp_path / "run" / "last.pt")["rows"]) == 1
+    trainer.resume(tmp_path / "run", data_root)
+    found, wanted = (trainer.load_checkpoint(run / "last.pt") for run in (tmp_path / "run", teacher_run))
+    for part in ("model", "average"):
+        assert all(torch.equal(found[part][name], value) for name, value in wanted[part].items()), part
+    assert found["optimizer"]["param_groups"] == wanted["optimizer"]["param_groups"]
+
+
+def test_what_is_saved_as_the_best_is_the_moving_average(tmp_path: Path, data_root: Path) -> None:
+    run = trainer.start(dataclasses.replace(TEACHER, epochs=1), data_root, tmp_path / "run")
+    best, last = trainer.load_checkpoint(run / "best.pt"), trainer.load_checkpoint(run / "last.pt")
+    assert all(torch.equal(best["model"][name], value) for name, value in last["average"].items())
+    assert not torch.equal(last["average"]["head.weight"], last["model"]["head.weight"])
+
+
+def test_alexnet_learns_its_answers(
+    tmp_path: Path, data_root: Path, teacher_run: Path, small_settings: Settings
+) -> None:
+    settings = dataclasses.replace(small_settings, epochs=1, teacher=str(teacher_run / "best.pt"), teacher_share=1.0)
+    run = trainer.start(settings, data_root, tmp_path / "run")
+    taught = trainer.load_checkpoint(run / "last.pt")["rows"][0]
+    alone = trainer.load_checkpoint(
+        trainer.start(dataclasses.replace(settings, teacher="none"), data_root, tmp_path / "alone") / "last.pt"
+    )["rows"][0]
+    assert taught["training_loss"] != alone["training_loss"]
+
+
+def test_a_teacher_that_saw_the_validation_images_is_refused(
+    tmp_path: Path, data_root: Path, teacher_run: Path, small_settings: Settings
+) -> None:
+    settings = dataclasses.replace(small_settings, teacher=str(teacher_run / "best.pt"), seed=1)
+    with pytest.raises(UserError, match="trained on images that this run validates on; train one with --seed 1"):
+        trainer.start(settings, data_root, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_alexnet_is_no_teacher(tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings) -> None:
+    settings = dataclasses.replace(small_settings, teacher=str(small_run / "best.pt"))
+    with pytest.raises(UserError, match="holds no teacher; train one with --recipe teacher"):
+        trainer.start(settings, data_root, tmp_path / "run")
+
+
+def test_a_teacher_is_not_exported(tmp_path: Path, data_root: Path, teacher_run: Path) -> None:
+    with pytest.raises(UserError, match="a teacher is not exported"):
+        onnx_export.export(teacher_run, data_root, tmp_path / "model.onnx")
+
+
+def test_its_end_tells_how_to_learn_from_it(
+    teacher_run: Path, data_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", "--resume", str(teacher_run), "--data", str(data_root)]) == 0
+    told = f"done: {teacher_run}; next: alexnet train --recipe improved --teacher {teacher_run}/best.pt"
+    assert f"{told} --data {data_root}\n" in capsys.readouterr().out
+
+
+def test_its_logits_are_those_of_an_untrained_network_at_first(fixture_images: Images) -> None:
+    teacher, pixels = Teacher(10, 32).eval(), torch.from_numpy(fixture_images.pixels)
+    teacher.whiten(pixels)
+    with torch.no_grad():
+        loss = F.cross_entropy(teacher(pixels), torch.from_numpy(fixture_images.labels)).item()
+    assert loss == pytest.approx(2.303, abs=0.2)

@@ -1,0 +1,69 @@
+"""The tables of docs/api.md: `python -m tools.api_page` writes them anew.
+
+In: `Settings`, `CODES` and the page. Out: the page, with a table between each pair of markers; the rest of it is
+written by hand.
+"""
+
+import re
+from pathlib import Path
+from typing import Any, Final, Literal, get_args, get_origin
+
+from pydantic.fields import FieldInfo
+
+from alexnet.errors import CODES
+from alexnet.paths import ROOT
+from serving.settings import MODEL, PREFIX, Settings
+
+PAGE: Final = ROOT / "docs" / "api.md"
+_ROOT: Final = MODEL.parent.parent.parent
+
+
+def render(page: str) -> str:
+    """The text of the page with the tables as the code has them."""
+    for name, table in {"settings": settings_table(), "codes": codes_table()}.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
+        places = pattern.findall(page)
+        assert len(places) == 1, f"the page has {len(places)} places for the table of {name}"
+        page = pattern.sub("".join([places[0][0], table, places[0][1]]).replace("\\", r"\\"), page)
+    return page
+
+
+def settings_table() -> str:
+    """A row for each setting: variable, default, range and meaning."""
+    rows = []
+    for name, field in Settings.model_fields.items():
+        rows.append(f"| `{PREFIX}{name.upper()}` | {_show(field.default)} | {_range(field)} | {field.description} |")
+    return "\n".join(["| variable | default | range | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+def codes_table() -> str:
+    """A row for each error code, in the order of their statuses."""
+    rows = [
+        f"| {code.status} | `{name}` | {code.meaning} |"
+        for name, code in sorted(CODES.items(), key=lambda item: item[1].status)
+    ]
+    return "\n".join(["| status | code | meaning |", "|---|---|---|", *rows, ""])
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, Path):
+        value = value.relative_to(_ROOT).as_posix()
+    if isinstance(value, bool):
+        value = str(value).lower()
+    return "" if value == () else f"`{value}`"
+
+
+def _range(field: FieldInfo) -> str:
+    if get_origin(field.annotation) is Literal:
+        return ", ".join(f"`{choice}`" for choice in get_args(field.annotation))
+    words = {"ge": "at least", "gt": "more than", "le": "at most"}
+    return ", ".join(
+        f"{word} {getattr(limit, name):,}"
+        for limit in field.metadata
+        for name, word in words.items()
+        if hasattr(limit, name)
+    )
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,85 @@
+"""The licences of everything that ships, as its packages declare them: a part of docs/dependencies.md.
+
+    python -m tools.licences
+
+In: requirements/serving.txt, requirements/gpu.txt, and the metadata of the packages where they are installed. Out:
+the page with the table between its markers replaced. The row of a package that is not installed here stays as it is.
+"""
+
+import re
+import sys
+from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
+from typing import Final
+
+from alexnet import files
+from alexnet.errors import UserError
+from alexnet.paths import ROOT
+
+PAGE: Final = ROOT / "docs" / "dependencies.md"
+_PART: Final = re.compile(r"(<!-- licences -->\n)(.*?)(<!-- /licences -->)", re.DOTALL)
+_CPU, _GPU = "CPU", "GPU"
+
+
+def shipped() -> dict[str, str]:
+    """The images (`CPU`, `GPU` or both) that each package is in, by its name as it is pinned."""
+    both = dict.fromkeys(_pinned("serving.txt"), f"{_CPU}, {_GPU}")
+    return {**both, "onnxruntime": _CPU, "onnxruntime-gpu": _GPU, **dict.fromkeys(_pinned("gpu.txt"), _GPU)}
+
+
+def render(text: str) -> str:
+    """`text` of the page with its table brought up to date.
+
+    Raises `UserError` for a package that is neither installed here nor in the table.
+    """
+    found = _PART.search(text)
+    assert found, f"{PAGE.name} has no part licences"
+    old = dict(re.findall(r"^\| (\S+) \| (.+?) \|", found[2], re.MULTILINE))
+    rows = [
+        f"| {name} | {_licence(name) or old.get(name) or _fail(name)} | {images} |"
+        for name, images in sorted(shipped().items(), key=lambda item: item[0].lower())
+    ]
+    table = "\n".join(["| package | licence | image |", "|---|---|---|", *rows]) + "\n"
+    return text[: found.end(1)] + table + text[found.start(3) :]
+
+
+def declared(facts: PackageMetadata) -> str:
+    """The licence that a package declares: an SPDX expression, else its words for it, else its classifier.
+
+    https://packaging.python.org/en/latest/specifications/core-metadata/#license-expression
+    """
+    words = (facts.get("License") or "").strip()
+    if "\n" in words:
+        words = ""  # the whole text of a licence
+    classifiers = [line.split(" :: ")[-1] for line in facts.get_all("Classifier") or () if line.startswith("License")]
+    return facts.get("License-Expression") or words or ", ".join(classifiers) or "not declared"
+
+
+def _pinned(name: str) -> list[str]:
+    return re.findall(r"^([\w.-]+)==", (ROOT / "requirements" / name).read_text(), re.MULTILINE)
+
+
+def _licence(name: str) -> str | None:
+    try:
+        return declared(metadata(name))
+    except PackageNotFoundError:
+        return None
+
+
+def _fail(name: str) -> str:
+    raise UserError(f"{name} is not installed and not in the table yet: pip install it elsewhere, add to PYTHONPATH")
+
+
+def main() -> int:
+    """Write the page; returns the exit code."""
+    try:
+        text = render(PAGE.read_text(encoding="utf-8"))
+    except UserError as error:
+        print(f"licences: {error}", file=sys.stderr)
+        return 1
+    with files.replacing(PAGE) as partial:
+        partial.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,86 @@
+"""The parts of README.md that are not written by hand: the service's answer to the example, and the numbers.
+
+    python -m tools.readme
+
+In: models/alexnet (model and metrics), the example picture. Out: README.md with the text between its markers replaced.
+"""
+
+import json
+import re
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry
+
+from alexnet import files
+from alexnet.errors import RequestError
+from alexnet.inference.classifier import Classifier
+from alexnet.paths import ROOT
+from serving.app import Api
+from serving.body import DEFAULT_TOP_K, Job
+from serving.metrics import Metrics
+from serving.settings import Settings
+
+README: Final = ROOT / "README.md"
+EXAMPLE: Final = ROOT / "tests" / "data" / "cifar10" / "cat" / "00000.png"
+MODEL_FOLDER: Final = ROOT / "models" / "alexnet"
+
+
+def render(text: str) -> str:
+    """`text` with the generated parts brought up to date."""
+    for name, content in (("answer", _answer()), ("numbers", _numbers())):
+        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text, found = pattern.subn(lambda match, content=content: match[1] + content + match[2], text)  # type: ignore[misc]
+        assert found == 1, f"README.md has no part {name}"
+    return text
+
+
+def _answer() -> str:
+    classifier = _classifier()
+    api = Api(classifier, Settings(), Metrics(CollectorRegistry()), concurrency=1)
+    (answer,) = api.answer(Job([EXAMPLE.read_bytes()], DEFAULT_TOP_K))
+    assert not isinstance(answer, RequestError)
+    lines = ",\n".join("    " + json.dumps(prediction) for prediction in answer["predictions"])
+    unknown = f'  "unknown": {json.dumps(answer["unknown"])},\n' if "unknown" in answer else ""
+    model = json.dumps({"name": classifier.name, "sha256": classifier.sha256})
+    return f'```json\n{{\n  "predictions": [\n{lines}\n  ],\n{unknown}  "model": {model}\n}}\n```\n'
+
+
+def _classifier() -> Classifier:
+    return Classifier(MODEL_FOLDER / "model.onnx")
+
+
+def _numbers() -> str:
+    metrics: dict[str, Any] = json.loads((MODEL_FOLDER / "metrics.json").read_text())
+    low, high = metrics["accuracy_interval_95"]
+    classes = metrics["classes"]
+    facts = _classifier().metadata
+    epoch, epochs = json.loads(facts["metrics"])["epoch"], json.loads(facts["settings"])["epochs"]
+    layers = "whole" if facts["rank"] == "full" else f"factorised to rank {facts['rank']}"
+    names, values = " | ".join(classes), " | ".join(f"{row['accuracy']:.3f}" for row in classes.values())
+    return (
+        f"| accuracy (95 % interval) | macro F1 | weighted F1 | size |\n|---|---|---|---|\n"
+        f"| {metrics['accuracy']:.4f} ({low:.4f} to {high:.4f}) | {metrics['macro_f1']:.4f} | "
+        f"{metrics['weighted_f1']:.4f} | {metrics['model']['bytes'] / 1e6:.1f} MB |\n\n"
+        f"The model is that of epoch {epoch} of a run of {epochs}, its two large linear layers {layers}. "
+        f"{_compression(facts, metrics)}Accuracy of each class:\n\n"
+        f"| {names} |\n|{'---|' * len(classes)}\n| {values} |\n"
+    )
+
+
+def _compression(facts: dict[str, str], metrics: dict[str, Any]) -> str:
+    """What `alexnet compress` did to the model, when it did."""
+    if "compression" not in facts:
+        return ""
+    found, calibration = json.loads(facts["compression"]), metrics["calibration"]
+    now, before = (100 * errors["expected_calibration_error"] for errors in (calibration, calibration["before"]))
+    flags = f"--rank {found.get('rank_asked') or 'auto'} --fine-tune-steps {found['fine_tune_steps']}"
+    return (
+        f"`alexnet compress {flags}` made it of the run "
+        f"({facts['precision']}) and calibrated it: the expected calibration error is {now:.1f} %, and was "
+        f"{before:.1f} %. "
+    )
+
+
+if __name__ == "__main__":
+    with files.replacing(README) as partial:
+        partial.write_text(render(README.read_text(encoding="utf-8")), encoding="utf-8")

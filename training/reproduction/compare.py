@@ -1,0 +1,213 @@
+"""Our run against the published one, in numbers.
+
+In: the values that `training.reproduction.runs` reads. Out: the printed validation accuracy taken apart, the
+candidates for the published F1, the best epochs, and a verdict against limits that were set before the run. numpy only.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+
+from alexnet.errors import UserError
+from training.reproduction import f1
+from training.reproduction.runs import Curves, Floats, Measurement, Published, Run
+
+# The limits, set before the run was made.
+CHECKED_EPOCHS: Final = (5, 10, 20, 30)
+ACCURACY_LIMIT: Final = 0.01
+LOSS_LIMIT: Final = 0.05
+TEST_ACCURACY: Final = 0.893
+CLASS_LIMIT: Final = 0.04
+
+# How near a candidate's lead over the accuracy must come to the published lead: what rounding hides of that one
+# (0.0005 in each class accuracy), and as much again, since ours is another model.
+F1_TOLERANCE: Final = 0.001
+
+_ROUNDING: Final = 0.0005  # of the published values, which have three decimals
+_DECIMALS: Final = 9  # to which values are rounded before they are compared: 0.93 - 0.89 is not more than 0.04
+
+Status = Literal["PASS", "FAIL", "not reached yet"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """A line of the verdict; `ours` is None where the run has not come so far."""
+
+    what: str
+    published: float
+    ours: float | None
+    wanted: str
+    status: Status
+    nearest: int | None = None  # the published row that ours is nearest to, counted from 1
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best rows by one criterion, counted from 1; more than one where they tie."""
+
+    criterion: str
+    published: list[int]
+    ours: list[int]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A way to compute F1: its value on our test and validation predictions, and how far it lies above an accuracy.
+
+    Leads are over our mean class accuracy: of the test F1 and of the validation F1 each over that of the same images,
+    and of the validation F1 over that of the test images.
+    """
+
+    name: str
+    test: float
+    validation: float
+    leads: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Both runs and what follows from them; images are those of training and of validation."""
+
+    run: Run
+    published: Published
+    our_images: tuple[int, int]
+    their_images: tuple[int, int]
+    pooled: Floats  # float64 [epochs], ours counted their way
+    solved: Floats  # float64 [epochs], theirs of the validation images alone
+    solved_error: float  # how far `solved` can be off, since the printed values are rounded
+    best: list[Best]
+    class_accuracy: dict[str, tuple[float, float]]  # published, ours
+    published_f1_lead: float
+    candidates: list[Candidate]
+    checks: list[Check]
+    others: tuple[Run, ...] = ()  # of the same settings, with other seeds
+
+
+def compare(run: Run, published: Published, others: Sequence[Run] = ()) -> Comparison:
+    """All that the report says, but for its words. Raises `UserError` where the runs learnt other classes, and where
+    one of `others` differs in more than its seed.
+    """
+    classes = run.test.metrics["classes"]
+    if classes.keys() != published.facts["class_accuracy"].keys():
+        raise UserError(
+            f"run {run.config['run']} learnt {', '.join(classes)}, which the published run did not: nothing can be "
+            "compared; what `alexnet evaluate` wrote is the report of this run"
+        )
+    for other in others:
+        _check_same_settings(run, other)
+    ours = run.validation.metrics["data"]["training_images"], run.validation.metrics["data"]["images"]
+    theirs = published.facts["images"]["training"], published.facts["images"]["validation"]
+    pooled = pool(run.curves.training_accuracy, run.curves.validation_accuracy, ours)
+    solved = solve(published.curves.validation_accuracy, published.curves.training_accuracy, theirs)
+    class_accuracy = {
+        name: (value, classes[name]["accuracy"]) for name, value in published.facts["class_accuracy"].items()
+    }
+    return Comparison(
+        run=run,
+        published=published,
+        our_images=ours,
+        their_images=theirs,
+        pooled=pooled,
+        solved=solved,
+        solved_error=_ROUNDING * (sum(theirs) + theirs[0]) / theirs[1],
+        best=_best(run.curves, pooled, published.curves, solved),
+        class_accuracy=class_accuracy,
+        published_f1_lead=published.facts["f1"] - published.mean_class_accuracy,
+        candidates=_candidates(run),
+        checks=[*_check_curves(run, pooled, published), *_check_test(run, published, class_accuracy)],
+        others=tuple(others),
+    )
+
+
+def _check_same_settings(run: Run, other: Run) -> None:
+    ours, theirs = run.config["settings"], other.config["settings"]
+    unlike = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
+    if unlike != ["seed"]:
+        raise UserError(
+            f"run {other.config['run']} differs from {run.config['run']} in {', '.join(unlike) or 'nothing'}, not in "
+            "its seed alone: move its folder away, or train it again"
+        )
+
+
+def pool(training: Floats, validation: Floats, images: tuple[int, int]) -> Floats:
+    """The accuracy [epochs] that counters show which run on from training into validation without a reset.
+
+    `images` are those of training and of validation.
+    """
+    return (images[0] * training + images[1] * validation) / sum(images)
+
+
+def solve(pooled: Floats, training: Floats, images: tuple[int, int]) -> Floats:
+    """The inverse of `pool`: the accuracy [epochs] on the validation images alone."""
+    return (sum(images) * pooled - images[0] * training) / images[1]
+
+
+def _best(ours: Curves, pooled: Floats, theirs: Curves, solved: Floats) -> list[Best]:
+    criteria = {
+        "lowest training loss": (-theirs.training_loss, -ours.training_loss),
+        "highest training accuracy": (theirs.training_accuracy, ours.training_accuracy),
+        "lowest validation loss": (-theirs.validation_loss, -ours.validation_loss),
+        "highest validation accuracy as printed (ours pooled)": (theirs.validation_accuracy, pooled),
+        "highest validation accuracy alone (theirs solved)": (solved, ours.validation_accuracy),
+    }
+    return [Best(name, _highest(first), _highest(second)) for name, (first, second) in criteria.items()]
+
+
+def _highest(values: Floats) -> list[int]:
+    rounded = values.round(_DECIMALS)
+    return [int(row) + 1 for row in np.flatnonzero(rounded == rounded.max())]
+
+
+def _candidates(run: Run) -> list[Candidate]:
+    test, validation = (
+        f1.candidates(split.labels, split.predicted, len(split.metrics["classes"]))
+        for split in (run.test, run.validation)
+    )
+    on_test, on_validation = _mean_class_accuracy(run.test), _mean_class_accuracy(run.validation)
+    return [
+        Candidate(
+            name,
+            value,
+            validation[name],
+            (value - on_test, validation[name] - on_validation, validation[name] - on_test),
+        )
+        for name, value in test.items()
+    ]
+
+
+def _mean_class_accuracy(measured: Measurement) -> float:
+    return float(np.mean([item["accuracy"] for item in measured.metrics["classes"].values()]))
+
+
+def _check_curves(run: Run, pooled: Floats, published: Published) -> Iterator[Check]:
+    wanted, found = len(published.curves), len(run.curves)
+    # That each row has its seconds, the reader has made sure of.
+    yield Check(
+        "epochs, each with its seconds", wanted, found, str(wanted), "PASS" if found >= wanted else "not reached yet"
+    )
+    for what, ours, theirs, limit in (
+        ("accuracy, pooled", pooled, published.curves.validation_accuracy, ACCURACY_LIMIT),
+        ("training loss", run.curves.training_loss, published.curves.training_loss, LOSS_LIMIT),
+    ):
+        for epoch in CHECKED_EPOCHS:
+            name, target = f"{what}, epoch {epoch}", float(theirs[epoch - 1])
+            if epoch > found:
+                yield Check(name, target, None, f"within {limit}", "not reached yet")
+            else:
+                value = float(ours[epoch - 1])
+                nearest = int(np.abs(theirs - value).argmin()) + 1
+                yield Check(name, target, value, f"within {limit}", _within(value, target, limit), nearest)
+
+
+def _check_test(run: Run, published: Published, class_accuracy: dict[str, tuple[float, float]]) -> Iterator[Check]:
+    accuracy = run.test.metrics["accuracy"]
+    status: Status = "PASS" if accuracy >= TEST_ACCURACY else "FAIL"
+    yield Check("test accuracy", published.mean_class_accuracy, accuracy, f"at least {TEST_ACCURACY}", status)
+    for name, (theirs, ours) in class_accuracy.items():
+        yield Check(f"test accuracy, {name}", theirs, ours, f"within {CLASS_LIMIT}", _within(ours, theirs, CLASS_LIMIT))
+
+
+def _within(ours: float, theirs: float, limit: float) -> Status:
+    return "PASS" if round(abs(ours - theirs), _DECIMALS) <= limit else "FAIL"
