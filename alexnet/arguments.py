@@ -81,9 +81,8 @@ def _add_train(commands: Any) -> Parser:
 
 def _add_export(commands: Any) -> Parser:
     about = "write a checkpoint as one ONNX file, proven equal to it"
-    export = _command(commands, "export", about, "alexnet export runs/first --output runs/first/model.onnx --rank 128")
+    export = _command(commands, "export", about, "alexnet export runs/first --output runs/first/model.onnx")
     _add_checkpoint(export)
-    export.add_argument("--rank", type=int, metavar="R", help="factorise the two large linear layers to this rank")
     return export
 
 

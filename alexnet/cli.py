@@ -11,6 +11,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -89,7 +90,7 @@ def _export(options: argparse.Namespace) -> None:
     from training.tracking import run_log
 
     log = run_log.model_log(options.checkpoint, options.mlflow, options.register)
-    log(onnx_export.export(options.checkpoint, options.data, options.output, rank=options.rank))
+    log(onnx_export.export(options.checkpoint, options.data, options.output))
 
 
 def _compress(options: argparse.Namespace) -> None:
@@ -113,6 +114,13 @@ def _compress(options: argparse.Namespace) -> None:
 def _evaluate(options: argparse.Namespace) -> None:
     from alexnet.evaluation import evaluate
 
+    ask_torch = None
+    if options.checkpoint:
+        try:
+            from training.export import torch_parity
+        except ImportError as error:
+            raise UserError(f"--checkpoint needs {error.name}: pip install 'alexnet-cifar10[train]'") from error
+        ask_torch = partial(torch_parity.ask_torch, options.checkpoint)
     evaluate.evaluate(
         options.model,
         options.data,
@@ -122,7 +130,7 @@ def _evaluate(options: argparse.Namespace) -> None:
         unknowns=options.unknowns,
         corruption_images=options.corruption_images if options.corruptions else None,
         url=options.url,
-        checkpoint=options.checkpoint,
+        ask_torch=ask_torch,
         batch_size=options.batch_size,
     )
 

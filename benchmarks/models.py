@@ -22,9 +22,7 @@ INPUT_SIZE: Final = 224
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags that choose models."""
     parser.add_argument("--model", type=Path, default=SHIPPED, help="our model (default: the shipped one)")
-    parser.add_argument(
-        "--float32", type=Path, help="`alexnet export RUN` without --rank (default: one with fresh weights is made)"
-    )
+    parser.add_argument("--float32", type=Path, help="`alexnet export RUN` (default: one with fresh weights is made)")
 
 
 def float32(given: Path | None) -> Path:

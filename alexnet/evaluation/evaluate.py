@@ -7,7 +7,7 @@ out.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +27,7 @@ from alexnet.evaluation import calibration, robustness, service_parity, trust
 from alexnet.evaluation.intervals import wilson
 from alexnet.inference.classifier import Answers, Classifier
 
+Ask = Callable[[Classifier, npt.NDArray[np.uint8], int], service_parity.Found]  # the last is a batch size
 Split = Literal["test", "validation"]
 
 METRICS: Final = "metrics.json"
@@ -71,16 +72,16 @@ def evaluate(
     unknowns: Path | None = None,
     corruption_images: int | None = None,
     url: str | None = None,
-    checkpoint: Path | None = None,
+    ask_torch: Ask | None = None,
     batch_size: int = 256,
 ) -> Scores:
     """Measure `model` on the images of `split`, print the table, write `metrics.json` and two pictures to `output`.
 
     With `predictions` also `predictions.csv`. `unknowns` are images of no known class, see `unknowns.read`;
-    `corruption_images` are how many are corrupted, see `robustness.measure`; `url` is a running service and
-    `checkpoint` what torch answers with, see `parity`. What an earlier `metrics.json` says of these and is not measured
-    this time is kept, see `trust.keep`. Raises `UserError` on an unusable model, damaged data, a batch size below 1, or
-    where one of these cannot be measured.
+    `corruption_images` are how many are corrupted, see `robustness.measure`; `url` is a running service, and
+    `ask_torch` gives torch's answers to the same pixels, see `training.export.torch_parity`. What an earlier
+    `metrics.json` says of these and is not measured this time is kept, see `trust.keep`. Raises `UserError` on an
+    unusable model, damaged data, a batch size below 1, or where one of these cannot be measured.
     """
     if batch_size < 1:
         raise UserError(f"--batch-size is {batch_size}; give 1 or more")
@@ -95,7 +96,7 @@ def evaluate(
         "calibration": trust.calibrate(answers, images.labels, trust.temperature_of(classifier)),
         "unknown": trust.examine_unknowns(lambda x: answer_all(classifier, x, batch_size), answers, unknowns),
     }
-    if compared := _compare(classifier, images.pixels, answers, url, checkpoint, batch_size):
+    if compared := _compare(classifier, images.pixels, answers, url, ask_torch, batch_size):
         trusted["parity"] = compared
     if corruption_images is not None:
         ask = partial(answer_all, classifier, batch_size=batch_size, shown=False)
@@ -184,7 +185,7 @@ def _compare(
     pixels: npt.NDArray[np.uint8],
     answers: Answers,
     url: str | None,
-    checkpoint: Path | None,
+    ask_torch: Ask | None,
     batch_size: int,
 ) -> dict[str, Any]:
     """How the answers of a service and of torch differ from the file's `answers`, of those that are asked for."""
@@ -192,10 +193,8 @@ def _compare(
     if url is not None:
         with service_parity.Service(url, classifier) as service:
             found["http"] = service_parity.differences(answers, service.ask(pixels, batch_size))
-    if checkpoint is not None:
-        found["torch"] = service_parity.differences(
-            answers, service_parity.ask_torch(checkpoint, classifier, pixels, batch_size)
-        )
+    if ask_torch is not None:
+        found["torch"] = service_parity.differences(answers, ask_torch(classifier, pixels, batch_size))
     return found
 
 

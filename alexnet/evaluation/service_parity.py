@@ -1,8 +1,7 @@
-"""The same images answered elsewhere: by a running service over HTTP, and by torch from the checkpoint.
+"""The same images answered by a running service over HTTP.
 
-In: the ONNX file's own answers to images uint8 [N, 32, 32, 3] RGB, and who else is to be asked. Out: how many images
-get another class there, and how far probabilities lie apart, for `metrics.json`. Torch is imported for a checkpoint
-alone.
+In: the ONNX file's own answers to images uint8 [N, 32, 32, 3] RGB, and the service's address. Out: how many images get
+another class there, and how far probabilities lie apart, for `metrics.json`; the same for answers from anywhere else.
 """
 
 import io
@@ -12,7 +11,6 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Final
 
 import httpx
@@ -22,9 +20,8 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from alexnet import environment, files
+from alexnet import environment
 from alexnet.errors import UserError
-from alexnet.evaluation import calibration, trust
 from alexnet.inference.classifier import Answers, Classifier
 
 Pixels = npt.NDArray[np.uint8]
@@ -153,35 +150,6 @@ class Service:
         predicted = np.array([places[result["predictions"][0]["label"]] for result in results])
         told = all("unknown" in result for result in results)
         return Found(predicted, probabilities, np.array([result["unknown"] for result in results]) if told else None)
-
-
-def ask_torch(checkpoint: Path, classifier: Classifier, pixels: Pixels, batch_size: int) -> Found:
-    """The answers of torch with the weights that the file was made of; `checkpoint` is a run's folder or a `.pt` file.
-
-    Raises `UserError` where torch is missing, and on a bad checkpoint or that of another file.
-    """
-    try:
-        import torch
-
-        from training import trainer
-        from training.export import onnx_export
-    except ImportError as error:
-        raise UserError(f"--checkpoint needs {error.name}: pip install 'alexnet-cifar10[train]'") from error
-    path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
-    network = onnx_export.Probabilities(onnx_export.restore(trainer.load_checkpoint(path))).eval()
-    if files.sha256(path) != classifier.metadata.get("checkpoint_sha256"):
-        raise UserError(f"the model was not made of {path}; give the checkpoint that it was exported from")
-    parts = []
-    with Progress(console=Console(stderr=True)) as progress, torch.inference_mode():
-        task = progress.add_task("images by torch", total=len(pixels))
-        for first in range(0, len(pixels), batch_size):
-            batch = pixels[first : first + batch_size]
-            parts.append(network(torch.from_numpy(batch)).numpy().astype(np.float64))
-            progress.advance(task, len(batch))
-    probabilities = np.concatenate(parts)
-    if temperature := trust.temperature_of(classifier):  # the file's own, which no checkpoint has
-        probabilities = calibration.heat(probabilities, temperature)
-    return Found(probabilities.argmax(1), probabilities)
 
 
 def differences(own: Answers, found: Found) -> dict[str, Any]:

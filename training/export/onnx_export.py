@@ -31,7 +31,6 @@ NAME_OF_OTHERS: Final = "alexnet"  # of models that know other classes
 _TOLERANCE: Final = 1e-4
 _PARITY_IMAGES: Final = 256
 _PARITY_BATCHES: Final = (1, 7)
-_LARGE_LINEAR_LAYERS: Final = (1, 4)  # their places in torchvision's `classifier`
 
 
 class Probabilities(nn.Module):
@@ -45,50 +44,25 @@ class Probabilities(nn.Module):
         return torch.softmax(self.model(pixels), dim=1)
 
 
-def export(checkpoint: Path, data_root: Path, output: Path, *, rank: int | None = None) -> Path:
+def export(checkpoint: Path, data_root: Path, output: Path) -> Path:
     """Write `checkpoint` as the ONNX file `output`; returns `output`.
 
-    With `rank`, each of the two large linear layers becomes two smaller ones (truncated SVD). Nothing is written unless
-    torch and ONNX Runtime agree on real images. Raises `UserError` on a bad checkpoint or rank, and when they differ.
+    Nothing is written unless torch and ONNX Runtime agree on real images. Raises `UserError` on a bad checkpoint, and
+    when they differ.
     """
     path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
     saved = trainer.load_checkpoint(path)
     model = restore(saved)
     dataset.check(data_root, dataset.Known.of(saved), path)
-    if rank is not None:
-        factorise(model, rank)
     network = Probabilities(model).eval()
     images = parity_images(data_root)
     output.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(output) as partial:
-        onnx.save(to_onnx(network, metadata(path, saved, rank)), partial)
+        onnx.save(to_onnx(network, metadata(path, saved, None)), partial)
         difference = check_parity(network, Classifier(partial), images)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, sha256 {files.sha256(output)}")
     print(f"torch and ONNX Runtime agree on {len(images)} images: largest difference {difference:.1e}")
     return output
-
-
-def factorise(model: AlexNet, rank: int) -> None:
-    """Replace the two large linear layers by two of `rank` each: W [out, in] is about U [out, rank] V [rank, in].
-
-    The truncated singular value decomposition is the best such approximation in the Frobenius norm (Eckart and Young,
-    1936); its singular values are shared evenly between the two factors. Raises `UserError` on an impossible rank.
-    """
-    classifier = model.network.classifier
-    layers = {place: classifier[place] for place in _LARGE_LINEAR_LAYERS}
-    limit = min(min(layer.weight.shape) for layer in layers.values())
-    if not 1 <= rank <= limit:
-        raise UserError(f"--rank is {rank}; give 1 to {limit}")
-    for place, layer in layers.items():
-        u, s, vh = torch.linalg.svd(layer.weight.detach(), full_matrices=False)
-        root = s[:rank].sqrt()
-        first = nn.Linear(layer.in_features, rank, bias=False)
-        second = nn.Linear(rank, layer.out_features)
-        with torch.no_grad():
-            first.weight.copy_(root[:, None] * vh[:rank])
-            second.weight.copy_(u[:, :rank] * root)
-            second.bias.copy_(layer.bias)
-        classifier[place] = nn.Sequential(first, second)
 
 
 def restore(saved: dict[str, Any]) -> AlexNet:

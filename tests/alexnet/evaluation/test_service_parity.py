@@ -2,7 +2,6 @@
 
 import functools
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -177,23 +176,3 @@ def test_an_error_of_the_service_is_told(
         pytest.raises(UserError, match="too_many_images"),
     ):
         service.ask(fixture_images.pixels, 32)
-
-
-def test_torch_answers_as_the_file_that_was_exported(
-    tmp_path: Path, small_model: Path, small_run: Path, data_root: Path
-) -> None:
-    evaluate.evaluate(small_model, data_root, tmp_path, checkpoint=small_run)
-    found = json.loads((tmp_path / "metrics.json").read_text())["parity"]["torch"]
-    assert (found["images"], found["classes_that_differ"]) == (200, 0)
-    assert found["largest_probability_difference"] < 1e-4
-
-
-def test_another_checkpoint_is_refused(small_model: Path, small_run: Path, fixture_images: Images) -> None:
-    with pytest.raises(UserError, match="the model was not made of"):
-        service_parity.ask_torch(small_run / "last.pt", Classifier(small_model), fixture_images.pixels, 64)
-
-
-def test_a_checkpoint_needs_torch(model: Path, fixture_images: Images, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch", None)
-    with pytest.raises(UserError, match=r"--checkpoint needs torch: pip install 'alexnet-cifar10\[train\]'"):
-        service_parity.ask_torch(Path("best.pt"), Classifier(model), fixture_images.pixels, 64)

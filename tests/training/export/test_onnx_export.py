@@ -22,7 +22,6 @@ from tests.conftest import write_binary
 from training import trainer
 from training.export import onnx_export
 from training.export.onnx_export import export as export_model
-from training.export.onnx_export import factorise
 from training.networks.alexnet import AlexNet
 
 
@@ -35,17 +34,6 @@ def classifier(small_model: Path) -> Classifier:
 def network(small_run: Path) -> nn.Module:
     """The small run in torch, with softmax."""
     return onnx_export.Probabilities(onnx_export.restore(trainer.load_checkpoint(small_run / "best.pt"))).eval()
-
-
-@pytest.fixture
-def narrow() -> AlexNet:
-    """AlexNet with 48 units in its large layers, whose decomposition takes no time."""
-    torch.manual_seed(0)
-    model = AlexNet(10, 63)
-    model.network.classifier[1] = nn.Linear(256 * 6 * 6, 48)
-    model.network.classifier[4] = nn.Linear(48, 48)
-    model.network.classifier[6] = nn.Linear(48, 10)
-    return model.eval()
 
 
 def test_the_model_is_one_file_that_needs_no_other(small_model: Path, tmp_path: Path) -> None:
@@ -159,47 +147,6 @@ def test_too_few_images_to_prove_anything_are_refused(tmp_path: Path, small_run:
 def test_a_run_without_a_whole_epoch_has_nothing_to_export(tmp_path: Path, data_root: Path) -> None:
     with pytest.raises(UserError, match=r"best\.pt: no such file"):
         export_model(tmp_path, data_root, tmp_path / "model.onnx")
-
-
-@pytest.mark.parametrize("rank", [0, -1, 4097])
-def test_a_rank_out_of_range_is_refused_before_anything_is_written(
-    tmp_path: Path, data_root: Path, small_run: Path, rank: int
-) -> None:
-    with pytest.raises(UserError, match=f"--rank is {rank}; give 1 to 4096"):
-        export_model(small_run, data_root, tmp_path / "models" / "model.onnx", rank=rank)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_full_rank_changes_no_answer(narrow: AlexNet, fixture_images: Images) -> None:
-    pixels = torch.from_numpy(fixture_images.pixels[:5])
-    with torch.inference_mode():
-        before = narrow(pixels)
-        factorise(narrow, 48)
-        torch.testing.assert_close(narrow(pixels), before, atol=1e-5, rtol=0)
-
-
-def test_a_lower_rank_is_the_best_approximation_there_is(narrow: AlexNet) -> None:
-    """Eckart and Young: the squared error is the sum of the squares of the singular values that are left out."""
-    whole = {place: narrow.network.classifier[place].weight.detach().double() for place in (1, 4)}
-    biases = {place: narrow.network.classifier[place].bias.detach().clone() for place in (1, 4)}
-    factorise(narrow, 5)
-    for place, weight in whole.items():
-        first, second = narrow.network.classifier[place]
-        product = second.weight.detach().double() @ first.weight.detach().double()
-        left_out = torch.linalg.svdvals(weight)[5:].square().sum().sqrt()
-        torch.testing.assert_close(torch.linalg.norm(weight - product), left_out, rtol=1e-5, atol=0)
-        assert first.bias is None
-        assert torch.equal(second.bias, biases[place])
-
-
-def test_a_lower_rank_makes_a_smaller_file_that_answers_as_torch_does(
-    narrow: AlexNet, fixture_images: Images, tmp_path: Path
-) -> None:
-    before = 4 * sum(parameter.numel() for parameter in narrow.parameters())
-    factorise(narrow, 5)
-    path = _write_proven(narrow, tmp_path, fixture_images.pixels[:14])
-    saved = 4 * (9216 * 48 - 5 * (9216 + 48) + 48 * 48 - 5 * (48 + 48))
-    assert path.stat().st_size == pytest.approx(before - saved, abs=20_000)
 
 
 @pytest.mark.parametrize("input_size", [160, 224])

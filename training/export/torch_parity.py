@@ -1,0 +1,43 @@
+"""What torch answers with the checkpoint that an ONNX file was exported from.
+
+In: a checkpoint, the classifier of the file, and pixels uint8 [N, 32, 32, 3] RGB. Out: predicted classes and
+probabilities, for `alexnet.evaluation.service_parity.differences` to compare with the file's own.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from rich.progress import Progress
+
+from alexnet import files
+from alexnet.errors import UserError
+from alexnet.evaluation import calibration, trust
+from alexnet.evaluation.service_parity import Found
+from alexnet.inference.classifier import Classifier
+from training import trainer
+from training.export import onnx_export
+
+
+def ask_torch(checkpoint: Path, classifier: Classifier, pixels: npt.NDArray[np.uint8], batch_size: int) -> Found:
+    """Torch's answers, calibrated by the file's own temperature; `checkpoint` is a run's folder or a `.pt` file.
+
+    Raises `UserError` on a bad checkpoint, or one that the file of `classifier` was not exported from.
+    """
+    path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
+    network = onnx_export.Probabilities(onnx_export.restore(trainer.load_checkpoint(path))).eval()
+    if files.sha256(path) != classifier.metadata.get("checkpoint_sha256"):
+        raise UserError(f"the model was not exported from {path}; give the checkpoint that it was exported from")
+    parts = []
+    with Progress(console=Console(stderr=True)) as progress, torch.inference_mode():
+        task = progress.add_task("images by torch", total=len(pixels))
+        for first in range(0, len(pixels), batch_size):
+            batch = pixels[first : first + batch_size]
+            parts.append(network(torch.from_numpy(batch)).numpy().astype(np.float64))
+            progress.advance(task, len(batch))
+    probabilities = np.concatenate(parts)
+    if temperature := trust.temperature_of(classifier):
+        probabilities = calibration.heat(probabilities, temperature)
+    return Found(probabilities.argmax(1), probabilities)
