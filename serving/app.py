@@ -15,7 +15,8 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from alexnet.errors import RequestError
 from alexnet.inference.classifier import Classifier
 from serving import openapi
-from serving.body import Held, Job, read_job
+from serving.body import Job, read_job
+from serving.limits import memory_budget
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.middleware import METRICS, Routes
 from serving.pipeline import Answer, Answering
@@ -43,7 +44,7 @@ class Api:
         self.classifier = classifier
         self.metrics = metrics
         self._settings = settings
-        self._held = Held(settings.max_held_bytes)
+        self._memory = memory_budget(settings)
         self._answering = Answering(classifier, settings, metrics, concurrency, in_hand)
         self._identity: dict[str, Any] = {"name": classifier.name, "sha256": classifier.sha256}
         metrics.model_info.labels(
@@ -76,7 +77,7 @@ class Api:
 
     async def classify(self, request: Request) -> Response:
         """One image: its best classes, best first."""
-        with self._held.share() as add:
+        with self._memory.hold() as add:
             job = await read_job(request, self._settings, len(self.classifier.classes), add, batch=False)
             (result,) = await self._answering.answer(job)
         if isinstance(result, RequestError):
@@ -85,7 +86,7 @@ class Api:
 
     async def classify_batch(self, request: Request) -> Response:
         """Many images: for each, in order, its best classes or its error."""
-        with self._held.share() as add:
+        with self._memory.hold() as add:
             job = await read_job(request, self._settings, len(self.classifier.classes), add, batch=True)
             results = await self._answering.answer(job)
         for result in results:
@@ -95,7 +96,7 @@ class Api:
 
     async def preview(self, request: Request) -> Response:
         """One image as the model sees it: a PNG file of its pixels. Classifying that file gives the same scores."""
-        with self._held.share() as add:
+        with self._memory.hold() as add:
             job = await read_job(request, self._settings, len(self.classifier.classes), add, batch=False)
             content = await self._answering.preview(job.images[0])
         return Response(content, media_type="image/png")

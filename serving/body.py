@@ -10,8 +10,7 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import AsyncGenerator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -43,41 +42,13 @@ class Job:
     top_k: int
 
 
-class Held:
-    """The bytes of bodies that a worker holds at the moment, all requests together: never more than `limit`."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.bytes = 0  # touched on the event loop alone
-
-    @contextmanager
-    def share(self) -> Iterator[Callable[[int], None]]:
-        """A function that adds to the bytes held; when the block ends they are given back.
-
-        The function raises `RequestError` `overloaded` when there is no room.
-        """
-        own = 0
-
-        def add(size: int) -> None:
-            nonlocal own
-            if self.bytes + size > self._limit:
-                raise RequestError("overloaded", "Too many uploads at once; try again in a moment.")
-            own += size
-            self.bytes += size
-
-        try:
-            yield add
-        finally:
-            self.bytes -= own
-
-
 async def read_job(
     request: Request, settings: Settings, classes: int, add: Callable[[int], None], *, batch: bool
 ) -> Job:
     """The images of `request`; with `batch` any number up to the limit, without it exactly one.
 
-    `add` is told of each chunk of the body, of `Held.share`. Raises `RequestError` when there is no image, or the body
-    is too large, too slow, malformed or of an unknown type.
+    `add` is told of each chunk of the body, as by `MemoryBudget.hold`. Raises `RequestError` when there is no image, or
+    the body is too large, too slow, malformed or of an unknown type.
     """
     if request.headers.get("content-encoding", "identity").lower() != "identity":
         raise RequestError("unsupported_media_type", "The body is compressed; send it without Content-Encoding.")

@@ -1,17 +1,33 @@
-"""Bounded work: so many pieces at once, so many waiting, none waited for longer than the time limit.
+"""Bounded work and bounded memory: what the requests of one worker process may take together.
 
-In: a function. Out: its result. It runs in a thread; a piece that was started is never abandoned: it keeps its place
-until it ends, also when its client was told that the time is up, so that there is never more work than was configured.
+`Pool`: a function goes in, its result comes out. It runs in a thread; a piece that was started is never abandoned: it
+keeps its place until it ends, also when its client was told that the time is up, so that there is never more work than
+was configured. `MemoryBudget` counts the bytes of request bodies and of images that are being decoded.
 """
 
 import asyncio
-from collections.abc import Callable
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Final, TypeVar
 
-from alexnet.errors import RequestError
+from alexnet.errors import RequestError, UserError
+from alexnet.inference import cpus
+from serving.settings import Settings
 
 Result = TypeVar("Result")
+
+_MEGABYTE: Final = 1_000_000
+# Measured with two workers: `python -m benchmarks.startup`. What a process takes before the first request, rounded up
+# to leave room for the model's runs and for what the allocator keeps.
+_SUPERVISOR_BYTES: Final = 80 * _MEGABYTE
+_WORKER_BYTES: Final = 130 * _MEGABYTE
+_MOST_BYTES: Final = 512 * _MEGABYTE  # enough for every image of the default ALEXNET_MAX_PIXELS
+_LEAST_DECODE_BYTES: Final = 16 * _MEGABYTE
+_HELD_SHARE: Final = 4  # bodies take a quarter
 
 
 class Pool:
@@ -61,3 +77,93 @@ class Pool:
     def close(self) -> None:
         """Wait for the work that has begun; drop what has not."""
         self._executor.shutdown(wait=True, cancel_futures=True)
+
+
+class MemoryBudget:
+    """Bytes of this process for request bodies and for decoding: never more than `limit` together.
+
+    Bodies hold at most `max_held`; one that does not fit is refused, since only its own client knows when it will be
+    complete. Decoding has the rest, `decode_limit`, to itself: what does not fit now waits for others to end, in the
+    order of arrival, so a large image is not overtaken for ever. A decode never waits for a body, hence no deadlock.
+    """
+
+    def __init__(self, limit: int, max_held: int) -> None:
+        self.decode_limit = limit - max_held
+        if self.decode_limit < _LEAST_DECODE_BYTES:
+            raise UserError(
+                f"ALEXNET_DECODE_MEMORY_LIMIT: {limit} bytes, less {max_held} for request bodies, leave fewer than "
+                f"{_LEAST_DECODE_BYTES} to decode images in; raise it, or lower ALEXNET_MAX_HELD_BYTES"
+            )
+        self.max_held = max_held
+        self.held = 0  # touched on the event loop alone
+        self.decoding = 0
+        self._waiting: deque[object] = deque()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def hold(self) -> Iterator[Callable[[int], None]]:
+        """A function that adds to the bytes of one request's body; when the block ends they are given back.
+
+        The function raises `RequestError` `overloaded` when there is no room. For the event loop.
+        """
+        own = 0
+
+        def add(size: int) -> None:
+            nonlocal own
+            if self.held + size > self.max_held:
+                raise RequestError("overloaded", "Too many uploads at once; try again in a moment.")
+            own += size
+            self.held += size
+
+        try:
+            yield add
+        finally:
+            self.held -= own
+
+    @contextmanager
+    def decode(self, cost: int, deadline: float) -> Iterator[None]:
+        """Wait until `cost` bytes are free and keep them for the block. For threads, never for the event loop.
+
+        `deadline` is a value of `time.monotonic()`. Raises `RequestError`: `too_many_pixels` at once when `cost` can
+        never fit, `timed_out` at the deadline.
+        """
+        if cost > self.decode_limit:
+            raise RequestError(
+                "too_many_pixels",
+                f"Decoding the image would take {cost // _MEGABYTE} MB; at most {self.decode_limit // _MEGABYTE} MB "
+                "are allowed (ALEXNET_DECODE_MEMORY_LIMIT).",
+            )
+        with self._changed:
+            self._wait(cost, deadline)
+            self.decoding += cost
+        try:
+            yield
+        finally:
+            with self._changed:
+                self.decoding -= cost
+                self._changed.notify_all()
+
+    def _wait(self, cost: int, deadline: float) -> None:
+        ticket = object()
+        self._waiting.append(ticket)
+        try:
+            while self._waiting[0] is not ticket or self.decoding + cost > self.decode_limit:
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise RequestError("timed_out", "No memory to decode the image was free within the time limit.")
+                self._changed.wait(left)
+        finally:
+            self._waiting.remove(ticket)
+            self._changed.notify_all()
+
+
+def memory_budget(settings: Settings) -> MemoryBudget:
+    """The budget of a worker with these settings.
+
+    A limit of 0 is derived: each worker gets an equal share of what the processes themselves leave of the usable
+    memory. Raises `UserError` when too little is left to decode images in.
+    """
+    workers, _ = cpus.divide(settings.workers, settings.gpu != "never")
+    share = (cpus.usable_memory() - _SUPERVISOR_BYTES) // workers - _WORKER_BYTES
+    limit = settings.decode_memory_limit or min(_MOST_BYTES, share)
+    return MemoryBudget(limit, settings.max_held_bytes or max(settings.max_body_bytes, limit // _HELD_SHARE))

@@ -25,7 +25,7 @@ _ORIGIN: Final = re.compile(r"\*|https?://[^/\s]+")
 class Settings(BaseSettings):
     """Each field is the variable `ALEXNET_<FIELD>`; docs/api.md shows this table."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
 
     model: Path = Field(MODEL, description="the ONNX file to serve")
     workers: int = Field(
@@ -36,11 +36,17 @@ class Settings(BaseSettings):
         "never", description="`require` refuses to start without a usable GPU, `prefer` says so and goes on on the CPU"
     )
     max_body_bytes: int = Field(10_000_000, ge=1, description="largest request body")
+    decode_memory_limit: int = Field(
+        0,
+        ge=0,
+        description="bytes that request bodies and images being decoded take in a worker at once; an image that can "
+        "never fit is told `too_many_pixels`, what does not fit now waits; 0 derives it from the memory of the "
+        "container or the machine, at most 512 MB",
+    )
     max_held_bytes: int = Field(
-        500_000_000,
-        ge=1,
-        validate_default=True,
-        description="bytes of request bodies that a worker holds at once; more are told 503 `overloaded`",
+        0,
+        ge=0,
+        description="the part of them for request bodies, more are told 503 `overloaded`; 0 takes a quarter",
     )
     max_images: int = Field(64, ge=1, description="most images in one request")
     max_pixels: int = Field(
@@ -80,7 +86,7 @@ class Settings(BaseSettings):
     @field_validator("max_held_bytes")
     @classmethod
     def _check_room(cls, value: int, info: ValidationInfo) -> int:
-        if value < info.data.get("max_body_bytes", 0):
+        if 0 < value < info.data.get("max_body_bytes", 0):
             raise ValueError("less than ALEXNET_MAX_BODY_BYTES: no such body could be taken")
         return value
 

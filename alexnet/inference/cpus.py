@@ -1,4 +1,4 @@
-"""How many CPUs this process may really use: what the scheduler allows and what the container's limit leaves."""
+"""How many CPUs and bytes of memory this process may use: those of the machine, or fewer in a container."""
 
 import math
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 CPUS_PER_WORKER = 4
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
+_MEMORY_FILES = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 
 def usable_cpus() -> int:
@@ -14,6 +15,19 @@ def usable_cpus() -> int:
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _quota()
     return allowed if quota is None else max(1, min(allowed, math.ceil(quota)))
+
+
+def usable_memory() -> int:
+    """Bytes: the limit of the control group, or half of the machine's memory, which others use as well."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    for file in _MEMORY_FILES:
+        try:
+            limit = int(file.read_text())  # ValueError: the text "max"
+        except (OSError, ValueError):
+            continue
+        if limit < physical:  # without a limit, version 1 has a number larger than any memory
+            return limit
+    return physical // 2
 
 
 def divide(workers: int, gpu: bool) -> tuple[int, int]:

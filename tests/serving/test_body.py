@@ -12,7 +12,8 @@ import pytest
 from starlette.requests import Request
 
 from alexnet.errors import RequestError
-from serving.body import DEFAULT_TOP_K, Held, Job, read_job
+from serving.body import DEFAULT_TOP_K, Job, read_job
+from serving.limits import MemoryBudget
 from serving.settings import Settings
 
 CLASSES = 10
@@ -40,6 +41,11 @@ def encoded(content: bytes = PICTURE) -> str:
     return base64.b64encode(content).decode()
 
 
+def budget(held: int) -> MemoryBudget:
+    """Room for bodies of so many bytes together."""
+    return MemoryBudget(held + 100_000_000, held)
+
+
 def read(
     chunks: bytes | Iterable[bytes],
     media_type: str | None,
@@ -51,7 +57,7 @@ def read(
     headers: dict[str, str] | None = None,
     chunk_seconds: float = 0,
     ends: bool = True,
-    held: Held | None = None,
+    memory: MemoryBudget | None = None,
 ) -> Job:
     """What `read_job` makes of a body that comes in these chunks; without `ends` the client hangs up after them."""
     received = iter([chunks] if isinstance(chunks, bytes) else chunks)
@@ -71,7 +77,7 @@ def read(
         "query_string": query.encode(),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
     }
-    with (held or Held(settings.max_held_bytes)).share() as add:
+    with (memory or budget(settings.max_body_bytes)).hold() as add:
         return asyncio.run(read_job(Request(scope, receive), settings, classes, add, batch=batch))
 
 
@@ -396,26 +402,13 @@ def test_a_large_form_is_not_written_to_disk(monkeypatch: pytest.MonkeyPatch) ->
     assert read(form(part("image", content)), FORM, settings=settings).images == [content]
 
 
-def test_no_more_bytes_are_held_than_configured_whatever_the_number_of_uploads() -> None:
-    held = Held(10_000)
-    with held.share() as add, held.share() as add_other:
-        add(6_000)
-        add_other(4_000)
-        for adding in (add, add_other):
-            with pytest.raises(RequestError) as caught:
-                adding(1)
-            assert caught.value.code == "overloaded"
-        assert held.bytes == 10_000
-    assert held.bytes == 0
-
-
 def test_a_body_that_finds_no_room_is_refused_while_it_comes_and_later_ones_are_taken() -> None:
     settings = Settings(max_body_bytes=10_000, max_held_bytes=10_000)
-    held = Held(settings.max_held_bytes)
-    with held.share() as add:
+    memory = budget(settings.max_held_bytes)
+    with memory.hold() as add:
         add(9_000)
         for body, media_type in ((bytes(2_000), "image/png"), (form(part("image", bytes(2_000))), FORM)):
-            assert refused([body[:500], body[500:]], media_type, settings=settings, held=held) == "overloaded"
-            assert held.bytes == 9_000
-    assert len(read(bytes(2_000), "image/png", settings=settings, held=held).images) == 1
-    assert held.bytes == 0
+            assert refused([body[:500], body[500:]], media_type, settings=settings, memory=memory) == "overloaded"
+            assert memory.held == 9_000
+    assert len(read(bytes(2_000), "image/png", settings=settings, memory=memory).images) == 1
+    assert memory.held == 0

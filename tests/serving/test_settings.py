@@ -7,11 +7,12 @@ from serving import settings
 from serving.settings import Settings
 
 WRONG = {
-    "workers": ("-1", "two", "1.5", "", "100000"),
+    "workers": ("-1", "two", "1.5", "100000"),
     "threads": ("-1", "many"),
-    "gpu": ("yes", "REQUIRE", ""),
+    "gpu": ("yes", "REQUIRE"),
     "max_body_bytes": ("0", "10MB", "-5"),
-    "max_held_bytes": ("0", "x", "9999999"),
+    "decode_memory_limit": ("-1", "512Mi"),
+    "max_held_bytes": ("-1", "x", "9999999"),
     "max_images": ("0", "x"),
     "max_pixels": ("0", "1e9", "999999999999"),
     "concurrency": ("-1", "x"),
@@ -59,6 +60,7 @@ def test_every_setting_but_the_path_has_wrong_values_that_are_tried() -> None:
 
 def test_a_body_that_could_never_be_held_is_refused_as_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALEXNET_MAX_BODY_BYTES", "600000000")
+    monkeypatch.setenv("ALEXNET_MAX_HELD_BYTES", "500000000")
     with pytest.raises(UserError, match="ALEXNET_MAX_HELD_BYTES: "):
         settings.load()
     monkeypatch.setenv("ALEXNET_MAX_HELD_BYTES", "600000000")
@@ -93,9 +95,10 @@ def test_lists_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.cors_origins == ("https://a.example", "http://localhost:8080")
 
 
-def test_an_empty_list_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ALEXNET_API_KEYS", "")
-    assert settings.load().api_keys == ()
+def test_an_empty_variable_means_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in Settings.model_fields:
+        monkeypatch.setenv(settings.PREFIX + name.upper(), "")
+    assert settings.load() == Settings.model_construct()
 
 
 def test_a_key_is_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:

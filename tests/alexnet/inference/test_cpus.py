@@ -73,3 +73,22 @@ def test_processes_and_threads_choose_themselves(
 ) -> None:
     monkeypatch.setattr(cpus, "usable_cpus", lambda: usable)
     assert cpus.divide(workers, gpu) == expected
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "expected"),
+    [
+        ("memory.max", "536870912", 536_870_912),
+        ("memory.max", "max", 4_000_000_000),
+        ("memory.max", "nonsense", 4_000_000_000),
+        ("memory.limit_in_bytes", "268435456", 268_435_456),
+        ("memory.limit_in_bytes", "9223372036854771712", 4_000_000_000),
+    ],
+)
+def test_memory_is_that_of_the_control_group_or_half_of_the_machines(
+    file: str, content: str, expected: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpus.os, "sysconf", {"SC_PAGE_SIZE": 4_000, "SC_PHYS_PAGES": 2_000_000}.__getitem__)
+    monkeypatch.setattr(cpus, "_MEMORY_FILES", (tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"))
+    (tmp_path / file).write_text(content + "\n")
+    assert cpus.usable_memory() == expected
