@@ -2,12 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= data
+HOST ?= 127.0.0.1
+PORT ?= 3000
+# cpu or gpu: which ONNX Runtime is installed here; for `make container`, which image is built.
 VARIANT ?= cpu
+RUNTIME := $(if $(filter container,$(MAKECMDGOALS)),$(if $(wildcard .venv/.gpu),gpu,cpu),$(VARIANT))
 INIT ?= imagenet
 SEED ?= 0
 
-serve: .venv/.serving ## answer over HTTP on port 3000
-	$(BIN)/bentoml serve
+serve: .venv/.serving ## answer over HTTP; HOST=127.0.0.1 PORT=3000, VARIANT=gpu for a machine with an NVIDIA GPU
+	$(BIN)/bentoml serve --host $(HOST) --port $(PORT)
 
 test: .venv/.dev ## all tests; those that need the full data set or a browser skip and say so
 	$(BIN)/pytest
@@ -57,9 +61,15 @@ bench: .venv/.dev ## speed beside other servers, a verdict per target, docs/benc
 container: .venv/.serving .venv/.sbom ## a container image with docker or podman; VARIANT=gpu for the one with CUDA
 	$(BIN)/python -m deploy.container $(VARIANT) $(CONTAINER_OPTIONS)
 
-.venv/.%: requirements/%.txt pyproject.toml
+.venv/.%: requirements/%.txt pyproject.toml .venv/.$(RUNTIME)
+	$(BIN)/pip install --quiet -r $< -r requirements/$(RUNTIME).txt
+	$(BIN)/pip install --quiet --no-deps -e . && touch $@
+
+# onnxruntime and onnxruntime-gpu write the same files, so that neither survives when one of both is uninstalled.
+.venv/.cpu .venv/.gpu: .venv/.%: requirements/%.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet -r $< -e . && touch $@
+	$(BIN)/pip uninstall --quiet --yes onnxruntime onnxruntime-gpu 2>/dev/null
+	rm -f .venv/.cpu .venv/.gpu && touch $@
 
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'

@@ -11,10 +11,12 @@ from typing import Any, Final, NoReturn
 
 import shtab
 
+from alexnet.paths import MODEL
 from training.settings import RECIPES, Settings
 
 DATA: Final = Path("data")
-MODEL: Final = Path("models/alexnet/model.onnx")
+SHIPPED: Final = "default: the shipped model"
+OUTPUT: Final = Path("models/alexnet/model.onnx")  # where a new model ships from
 PUBLISHED: Final = Path("docs/runs/published")
 
 
@@ -110,7 +112,7 @@ def rank(given: str) -> int | None:
 def _add_evaluate(commands: Any) -> Parser:
     about = "measure a model, on the test images unless told otherwise"
     evaluate = _command(commands, "evaluate", about, "alexnet evaluate runs/first/model.onnx --predictions")
-    evaluate.add_argument("model", type=Path, nargs="?", default=MODEL, metavar="MODEL", help="default: %(default)s")
+    evaluate.add_argument("model", type=Path, nargs="?", default=MODEL, metavar="MODEL", help=SHIPPED)
     _add_data(evaluate)
     evaluate.add_argument("--output", type=Path, metavar="DIR", help="default: the folder of the model")
     evaluate.add_argument("--batch-size", type=int, default=256, metavar="N", help="changes no result (default: 256)")
@@ -164,7 +166,7 @@ def _add_predict(commands: Any) -> Parser:
     about = "table to write, .csv or .parquet (default: bars in the terminal)"
     predict.add_argument("--output", type=Path, metavar="FILE", help=about)
     predict.add_argument("--json", action="store_true", help="a line of JSON for each image, on standard output")
-    predict.add_argument("--model", type=Path, default=MODEL, metavar="MODEL", help="default: %(default)s")
+    predict.add_argument("--model", type=Path, default=MODEL, metavar="MODEL", help=SHIPPED)
     predict.add_argument("--top-k", type=int, metavar="K", help="classes for each image (default: 5, or all if fewer)")
     about = "of Parquet files: bytes, or structs of bytes and path (default: image, or the only one)"
     predict.add_argument("--column", metavar="NAME", help=about)
@@ -196,7 +198,7 @@ def _add_report(commands: Any) -> Parser:
 def _add_doctor(commands: Any) -> Parser:
     about = "tell what is here, whether it fits together, and what to do where it does not"
     doctor = _command(commands, "doctor", about, "alexnet doctor runs/first/model.onnx --json")
-    doctor.add_argument("model", type=Path, nargs="?", default=MODEL, metavar="MODEL", help="default: %(default)s")
+    doctor.add_argument("model", type=Path, nargs="?", default=MODEL, metavar="MODEL", help=SHIPPED)
     about = "folder that is looked at for cifar-10-batches-bin/ (default: %(default)s)"
     doctor.add_argument("--data", type=Path, default=DATA, metavar="DIR", help=about)
     doctor.add_argument("--json", action="store_true", help="for programs")
@@ -222,7 +224,7 @@ def _add_checkpoint(parser: argparse.ArgumentParser) -> None:
     about = "a run's folder (its best.pt) or a file"
     parser.add_argument("checkpoint", type=Path, metavar="RUN|CHECKPOINT", help=about)
     _add_data(parser)
-    parser.add_argument("--output", type=Path, default=MODEL, metavar="FILE", help="default: %(default)s")
+    parser.add_argument("--output", type=Path, default=OUTPUT, metavar="FILE", help="default: %(default)s")
     _add_mlflow(parser, "put the file into the run's MLflow run there, with its signature")
     about = "make it the next version of this model in MLflow's registry"
     parser.add_argument("--register", metavar="NAME", help=about)

@@ -13,9 +13,10 @@ import textwrap
 from pathlib import Path
 from typing import Any, Final
 
-ROOT: Final = Path(__file__).parent.parent
-# All that is ever installed: ray.txt is on top of all but what the GPU image has beyond it.
-PINS: Final = ("requirements/ray.txt", "requirements/gpu.txt")
+from alexnet.paths import ROOT
+
+# All that is ever installed: ray.txt is on top of all others but the two runtimes.
+PINS: Final = ("requirements/ray.txt", "requirements/cpu.txt", "requirements/gpu.txt")
 # Vulnerabilities that do not concern us, by id, each with its reason. Whatever has a fixed version is upgraded instead.
 ACCEPTED: Final[dict[str, str]] = {}
 _SKIPPED: Final = "audit skipped"

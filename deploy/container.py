@@ -5,20 +5,18 @@ In: the working tree and docker or podman. Out: a Bento in BentoML's store and a
 What follows the variant goes to `bentoml containerize`, such as `--opt network=host`.
 """
 
-import hashlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Final
 
+from alexnet import __version__, files
+from alexnet.paths import MODEL, ROOT
 from deploy import sbom
 
-ROOT: Final = Path(__file__).parent.parent
 NAME: Final = "alexnet-cifar10"
 VARIANTS: Final = ("cpu", "gpu")
 
@@ -47,7 +45,8 @@ def build(variant: str, backend: str, options: Sequence[str]) -> int:
     """Pack the Bento, with its SBOM, and make the image; returns the exit code of the step that ends it."""
     described = ROOT / sbom.FILE
     try:
-        code = sbom.main(["requirements", str(ROOT / "requirements/serving.txt"), str(described)])
+        pins = (str(ROOT / f"requirements/{name}.txt") for name in ("serving", variant))
+        code = sbom.main(["requirements", *pins, str(described)])
         if code != 0:
             return code
         packed = subprocess.run(_bentoml("build", "--output", "tag"), cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -71,13 +70,7 @@ def build(variant: str, backend: str, options: Sequence[str]) -> int:
 
 def describe_checkout() -> dict[str, str]:
     """The facts that become the image's labels, by the name of their build argument."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    model = ROOT / "models/alexnet/model.onnx"
-    return {
-        "VERSION": project["version"],
-        "COMMIT": _commit(),
-        "MODEL_SHA256": hashlib.sha256(model.read_bytes()).hexdigest(),
-    }
+    return {"VERSION": __version__, "COMMIT": _commit(), "MODEL_SHA256": files.sha256(MODEL)}
 
 
 def _commit() -> str:

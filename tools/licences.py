@@ -2,7 +2,7 @@
 
     python -m tools.licences
 
-In: requirements/serving.txt, requirements/gpu.txt, and the metadata of the packages where they are installed. Out:
+In: requirements/serving.txt, cpu.txt and gpu.txt, and the metadata of the packages where they are installed. Out:
 the page with the table between its markers replaced. The row of a package that is not installed here stays as it is.
 """
 
@@ -22,8 +22,8 @@ _CPU, _GPU = "CPU", "GPU"
 
 def shipped() -> dict[str, str]:
     """The images (`CPU`, `GPU` or both) that each package is in, by its name as it is pinned."""
-    both = dict.fromkeys(_pinned("serving.txt"), f"{_CPU}, {_GPU}")
-    return {**both, "onnxruntime": _CPU, "onnxruntime-gpu": _GPU, **dict.fromkeys(_pinned("gpu.txt"), _GPU)}
+    images = {"serving.txt": f"{_CPU}, {_GPU}", "cpu.txt": _CPU, "gpu.txt": _GPU}
+    return {name: variants for file, variants in images.items() for name in _pinned(file)}
 
 
 def render(text: str) -> str:

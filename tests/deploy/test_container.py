@@ -28,7 +28,9 @@ def test_the_bento_holds_its_sbom_and_the_checkout_keeps_none(tmp_path: Path, mo
     (packed,) = tmp_path.glob(f"bentos/{container.NAME}/*/src/{sbom.FILE}")
     components = {item["name"]: item for item in json.loads(packed.read_text())["components"]}
     assert components[sbom.MODEL]["hashes"][0]["content"] == files.sha256(packed.parent / sbom.MODEL)
-    assert {"bentoml", "onnxruntime", "onnxruntime-gpu"} <= components.keys()
+    assert {"bentoml", "onnxruntime"} <= components.keys()
+    assert "onnxruntime-gpu" not in components
+    assert (packed.parent / "requirements/gpu.txt").exists()  # the same Bento makes both images
     assert not (container.ROOT / sbom.FILE).exists()
     ((*_, option, value),) = asked
     assert (option, value) == ("--opt", "no-cache")
@@ -37,7 +39,7 @@ def test_the_bento_holds_its_sbom_and_the_checkout_keeps_none(tmp_path: Path, mo
 def test_without_its_tool_nothing_is_packed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(sbom, "describe", lambda kind, source: __import__("cyclonedx_that_is_missing"))
+    monkeypatch.setattr(sbom, "describe", lambda kind, sources: __import__("cyclonedx_that_is_missing"))
     monkeypatch.setattr(container.subprocess, "run", lambda *arguments, **options: pytest.fail("BentoML was started"))
     assert container.build("cpu", "podman", []) == 1
     assert "pip install -r requirements/sbom.txt" in capsys.readouterr().err

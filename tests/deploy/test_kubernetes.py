@@ -5,7 +5,6 @@ The schemas come with kubernetes-validate; overlays are put together by `kubectl
 
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,12 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from alexnet import __version__ as VERSION
 from alexnet.arguments import parser
 from alexnet.paths import ROOT
 from serving.settings import PREFIX, Settings
 
 FOLDER = ROOT / "deploy" / "kubernetes"
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 KUBERNETES = ("1.31", "1.37")  # the oldest and the newest that the schemas are checked against
 OWN_KINDS = ("Kustomization", "Component")  # of kustomize: no objects of a cluster
 FOREIGN_KINDS = ("ServiceMonitor",)  # of the Prometheus operator: its schema is not among them

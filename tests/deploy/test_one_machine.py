@@ -3,19 +3,18 @@
 import configparser
 import shutil
 import subprocess
-import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from alexnet import __version__ as VERSION
 from alexnet.paths import ROOT
 from serving.settings import PREFIX, Settings
 
 DEPLOY = ROOT / "deploy"
 UNIT = DEPLOY / "systemd" / "alexnet.service"
-VERSION = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
 
 
 @pytest.fixture

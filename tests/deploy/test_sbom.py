@@ -13,7 +13,7 @@ import pytest
 from alexnet import files
 from deploy import sbom
 
-PINS = sbom.ROOT / "requirements" / "serving.txt"
+PINS = [sbom.ROOT / "requirements" / name for name in ("serving.txt", "cpu.txt")]
 
 
 def read(tmp_path: Path, *arguments: str) -> dict[str, Any]:
@@ -24,10 +24,10 @@ def read(tmp_path: Path, *arguments: str) -> dict[str, Any]:
 
 
 def test_that_of_requirements_has_every_pin_and_the_model(tmp_path: Path) -> None:
-    found = read(tmp_path, "requirements", str(PINS))
+    found = read(tmp_path, "requirements", *map(str, PINS))
     assert (found["bomFormat"], found["specVersion"]) == ("CycloneDX", "1.6")
     assert found["metadata"]["component"]["name"] == "alexnet-cifar10"
-    pins = {line.partition(";")[0] for line in PINS.read_text().splitlines() if "==" in line}
+    pins = {line.split()[0].rstrip(";") for path in PINS for line in path.read_text().splitlines() if "==" in line}
     libraries = [item for item in found["components"] if item["type"] == "library"]
     assert {f"{item['name']}=={item['version']}" for item in libraries} == pins
     (model,) = (item for item in found["components"] if item["type"] == "machine-learning-model")
@@ -60,4 +60,4 @@ def test_what_cannot_be_read_is_one_line_and_writes_nothing(
 
 def test_a_wrong_call_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert sbom.main(["image"]) == 2
-    assert capsys.readouterr().err.startswith("sbom.py: give requirements FILE OUTPUT")
+    assert capsys.readouterr().err.startswith("sbom.py: give requirements FILE... OUTPUT")
