@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from alexnet import environment, files
+from alexnet import environment, files, markdown
 from benchmarks.harness import ROOT
 from tests.container import engine as engines
 from tests.container.service import Image, Service, harden, memory_bytes, start
@@ -115,9 +115,7 @@ def report(page: Path, result: dict[str, Any]) -> None:
     """Write the tables between their markers in `page`."""
     text = page.read_text()
     for name, table in tables(result).items():
-        opening, closing = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, _, rest = text.partition(opening)
-        text = before + opening + table + "\n" + closing + rest.partition(closing)[2]
+        text = markdown.replace_section(text, name, table)
     page.write_text(text)
 
 

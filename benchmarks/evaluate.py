@@ -22,7 +22,7 @@ import numpy as np
 from alexnet import files
 from alexnet.datasets import cifar10
 from alexnet.errors import UserError
-from alexnet.evaluation.markdown import table
+from alexnet.markdown import table
 from benchmarks import models, records
 from benchmarks.harness import ROOT
 from benchmarks.records import Row, value

@@ -22,8 +22,8 @@ import onnxruntime as ort
 from alexnet import files
 from alexnet.datasets.cifar10 import SIDE
 from alexnet.errors import UserError
-from alexnet.evaluation.markdown import table
 from alexnet.inference.cpus import usable_cpus
+from alexnet.markdown import table
 from benchmarks import models, records
 from benchmarks.records import Row, choose, value
 from benchmarks.verdict import Verdict, ratio

@@ -33,10 +33,10 @@ from alexnet.batch import sources
 from alexnet.batch.command import PART
 from alexnet.batch.pipeline import BATCH, Job, Predictor
 from alexnet.batch.table import Store
-from alexnet.evaluation.markdown import table
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.cpus import usable_cpus
 from alexnet.inference.decode import MAX_PIXELS, decode
+from alexnet.markdown import replace_section, table
 from benchmarks.harness import ROOT
 
 RESULT: Final = ROOT / "benchmarks" / "results" / "predict.csv"
@@ -210,9 +210,7 @@ def report(page: Path, rows: Sequence[Row]) -> None:
     """Write the tables between their markers in `page`."""
     text = page.read_text(encoding="utf-8")
     for name, content in tables(rows).items():
-        opening, closing = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        before, _, rest = text.partition(opening)
-        text = before + opening + content + "\n" + closing + rest.partition(closing)[2]
+        text = replace_section(text, name, content)
     page.write_text(text, encoding="utf-8")
 
 

@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from alexnet import files
+from alexnet.markdown import replace_section
 from benchmarks import evaluate, inference, records, serving, startup, training
 from benchmarks.harness import ROOT
 from benchmarks.records import Row, choose, value
@@ -27,12 +28,7 @@ KINDS: Final[dict[str, ModuleType]] = {
 def render(page: str, folder: Path = records.RESULTS) -> str:
     """The text of the page with the measurements as `folder` has them."""
     for kind, module in KINDS.items():
-        opening, closing = f"<!-- {kind} -->\n", f"<!-- /{kind} -->"
-        before, found, rest = page.partition(opening)
-        _, ended, after = rest.partition(closing)
-        assert found, f"the page has no place for {kind}"
-        assert ended, f"the place for {kind} has no end"
-        page = before + opening + section(kind, module, folder) + "\n" + closing + after
+        page = replace_section(page, kind, section(kind, module, folder))
     return page
 
 

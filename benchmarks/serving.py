@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from alexnet import files
 from alexnet.errors import UserError
-from alexnet.evaluation.markdown import table
+from alexnet.markdown import table
 from benchmarks import load, models, records, systems
 from benchmarks.records import Row, choose, value
 from benchmarks.systems import FASTAPI, OURS, RUNTIME, STOCK, System

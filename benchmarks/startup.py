@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from alexnet.errors import UserError
-from alexnet.evaluation.markdown import table
+from alexnet.markdown import table
 from benchmarks import container, models, records, systems
 from benchmarks.records import Row, choose, value
 from benchmarks.systems import FASTAPI, OURS, STOCK, System

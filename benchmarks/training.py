@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 
 from alexnet.datasets import cifar10
-from alexnet.evaluation.markdown import table
+from alexnet.markdown import table
 from benchmarks import records
 from benchmarks.harness import ROOT
 from benchmarks.records import Row, choose, value

@@ -4,13 +4,13 @@ In: `Settings`, `CODES` and the page. Out: the page, with a table between each p
 written by hand.
 """
 
-import re
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
 from alexnet.errors import CODES
+from alexnet.markdown import replace_section
 from alexnet.paths import ROOT
 from serving.settings import MODEL, PREFIX, Settings
 
@@ -21,10 +21,7 @@ _ROOT: Final = MODEL.parent.parent.parent
 def render(page: str) -> str:
     """The text of the page with the tables as the code has them."""
     for name, table in {"settings": settings_table(), "codes": codes_table()}.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end of {name} -->)", re.DOTALL)
-        places = pattern.findall(page)
-        assert len(places) == 1, f"the page has {len(places)} places for the table of {name}"
-        page = pattern.sub("".join([places[0][0], table, places[0][1]]).replace("\\", r"\\"), page)
+        page = replace_section(page, name, table)
     return page
 
 

@@ -13,10 +13,10 @@ from typing import Final
 
 from alexnet import files
 from alexnet.errors import UserError
+from alexnet.markdown import replace_section
 from alexnet.paths import ROOT
 
 PAGE: Final = ROOT / "docs" / "dependencies.md"
-_PART: Final = re.compile(r"(<!-- licences -->\n)(.*?)(<!-- /licences -->)", re.DOTALL)
 _CPU, _GPU = "CPU", "GPU"
 
 
@@ -31,15 +31,13 @@ def render(text: str) -> str:
 
     Raises `UserError` for a package that is neither installed here nor in the table.
     """
-    found = _PART.search(text)
-    assert found, f"{PAGE.name} has no part licences"
-    old = dict(re.findall(r"^\| (\S+) \| (.+?) \|", found[2], re.MULTILINE))
+    old = dict(re.findall(r"^\| (\S+) \| (.+?) \|", text.partition("<!-- licences -->")[2], re.MULTILINE))
     rows = [
         f"| {name} | {_licence(name) or old.get(name) or _fail(name)} | {images} |"
         for name, images in sorted(shipped().items(), key=lambda item: item[0].lower())
     ]
     table = "\n".join(["| package | licence | image |", "|---|---|---|", *rows]) + "\n"
-    return text[: found.end(1)] + table + text[found.start(3) :]
+    return replace_section(text, "licences", table)
 
 
 def declared(facts: PackageMetadata) -> str:

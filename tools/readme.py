@@ -6,7 +6,6 @@ In: models/alexnet (model and metrics), the example picture. Out: README.md with
 """
 
 import json
-import re
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry
@@ -14,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from alexnet import files
 from alexnet.errors import RequestError
 from alexnet.inference.classifier import Classifier
+from alexnet.markdown import replace_section
 from alexnet.paths import ROOT
 from serving.app import Api
 from serving.body import DEFAULT_TOP_K, Job
@@ -28,9 +28,7 @@ MODEL_FOLDER: Final = ROOT / "models" / "alexnet"
 def render(text: str) -> str:
     """`text` with the generated parts brought up to date."""
     for name, content in (("answer", _answer()), ("numbers", _numbers())):
-        pattern = re.compile(f"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        text, found = pattern.subn(lambda match, content=content: match[1] + content + match[2], text)  # type: ignore[misc]
-        assert found == 1, f"README.md has no part {name}"
+        text = replace_section(text, name, content)
     return text
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from alexnet.evaluation.intervals import wilson
-from alexnet.evaluation.markdown import enumerate_words, items, table
+from alexnet.evaluation.scores import Pair
+from alexnet.markdown import enumerate_words, items, table
 from training.settings import Settings
 
 HARDEST: Final = "hardest.png"
@@ -28,10 +29,10 @@ _APPROXIMATE: Final = {
     )
 }
 
-Pairs = Sequence[tuple[str, str, int, int]]  # two classes; images of the first taken for the second, and the reverse
 
-
-def render(facts: Mapping[str, str], metrics: dict[str, Any], pairs: Pairs, f1_interval: tuple[float, float]) -> str:
+def render(
+    facts: Mapping[str, str], metrics: dict[str, Any], pairs: Sequence[Pair], f1_interval: tuple[float, float]
+) -> str:
     """The page, from the `facts` of the model file and its `metrics`."""
     parts = [
         _front_matter(facts, metrics),
@@ -105,10 +106,11 @@ def _numbers(metrics: dict[str, Any], f1_interval: tuple[float, float]) -> str:
     )
 
 
-def _hardest(pairs: Pairs) -> str:
+def _hardest(pairs: Sequence[Pair]) -> str:
     lines = [
-        f"{first} and {second}: {there} images of {first} taken for {second}, {back} the other way"
-        for first, second, there, back in pairs
+        f"{pair.first} and {pair.second}: {pair.first_as_second} images of {pair.first} taken for {pair.second}, "
+        f"{pair.second_as_first} the other way"
+        for pair in pairs
     ]
     return (
         f"## The hardest pairs\n\n{items(lines)}\n\n"

@@ -8,7 +8,6 @@ out.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -24,7 +23,7 @@ from alexnet import environment, files
 from alexnet.datasets import cifar10, dataset
 from alexnet.errors import UserError
 from alexnet.evaluation import calibration, robustness, service_parity, trust
-from alexnet.evaluation.intervals import wilson
+from alexnet.evaluation.scores import Scores, score
 from alexnet.inference.classifier import Answers, Classifier
 
 Ask = Callable[[Classifier, npt.NDArray[np.uint8], int], service_parity.Found]  # the last is a batch size
@@ -36,30 +35,6 @@ RELIABILITY: Final = "reliability.png"
 # A line per image, in the data's order: the names of its class and of the class that the model takes it for.
 PREDICTIONS: Final = "predictions.csv"
 PREDICTIONS_HEADER: Final = ("label", "predicted")
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What a confusion matrix says; every value lies between 0 and 1.
-
-    `confusion` int64 [classes, classes]: rows are true classes, columns predicted ones. `recall`, `precision` and `f1`
-    float64 [classes]; where nothing was there to count, the value is 0. `interval` is Wilson's 95 % interval.
-    """
-
-    confusion: npt.NDArray[np.int64]
-    accuracy: float
-    interval: tuple[float, float]
-    macro_f1: float
-    weighted_f1: float
-    recall: npt.NDArray[np.float64]
-    precision: npt.NDArray[np.float64]
-    f1: npt.NDArray[np.float64]
-
-    @property
-    def support(self) -> npt.NDArray[np.int64]:
-        """Images of each true class, int64 [classes]."""
-        totals: npt.NDArray[np.int64] = self.confusion.sum(1)
-        return totals
 
 
 def evaluate(
@@ -130,28 +105,6 @@ def answer_all(
         return Answers(probabilities)
     unknown_scores = np.concatenate([part.unknown_score for part in parts if part.unknown_score is not None])
     return Answers(probabilities, unknown_scores, unknown_scores > classifier.unknown_threshold)
-
-
-def score(labels: npt.NDArray[np.int64], predicted: npt.NDArray[np.int64], classes: int) -> Scores:
-    """Count `predicted` int64 [N] against `labels` int64 [N], both from 0 to `classes` - 1."""
-    confusion = np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
-    hits = confusion.diagonal()
-    support, chosen = confusion.sum(1), confusion.sum(0)
-    f1 = _ratio(2 * hits, support + chosen)
-    return Scores(
-        confusion=confusion,
-        accuracy=float(hits.sum() / len(labels)),
-        interval=wilson(int(hits.sum()), len(labels)),
-        macro_f1=float(f1.mean()),
-        weighted_f1=float((f1 * support).sum() / len(labels)),
-        recall=_ratio(hits, support),
-        precision=_ratio(hits, chosen),
-        f1=f1,
-    )
-
-
-def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
 
 
 def read(classifier: Classifier, model: Path, root: Path, split: Split) -> tuple[cifar10.Images, dict[str, Any]]:
@@ -280,9 +233,9 @@ def _print_trust(trusted: dict[str, Any]) -> None:
 
 def _plot(output: Path, scores: Scores, classes: Sequence[str], curves: Mapping[str, calibration.Reliability]) -> None:
     try:
-        from training.reproduction import report
+        from alexnet.evaluation import plots
     except ImportError:
         Console(stderr=True).print(f"{output / CONFUSION} is left out: it needs matplotlib (the train extra)")
         return
-    report.plot_confusion(output / CONFUSION, scores.confusion, classes)
-    report.plot_reliability(output / RELIABILITY, curves)
+    plots.plot_confusion(output / CONFUSION, scores.confusion, classes)
+    plots.plot_reliability(output / RELIABILITY, curves)

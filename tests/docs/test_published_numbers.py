@@ -15,6 +15,7 @@ import pytest
 from alexnet import environment, files
 from alexnet.datasets import cifar10
 from alexnet.evaluation import evaluate
+from alexnet.evaluation.scores import score
 from alexnet.inference.classifier import Classifier
 from alexnet.paths import ROOT
 
@@ -48,7 +49,7 @@ def test_the_numbers_follow_from_the_confusion_matrix(published: dict[str, Any])
     confusion = np.array(published["confusion"])
     assert confusion.sum(1).tolist() == [1000] * 10  # the whole test split
     labels, predicted = (index.repeat(confusion.ravel()) for index in np.indices(confusion.shape).reshape(2, -1))
-    scores = evaluate.score(labels, predicted, 10)
+    scores = score(labels, predicted, 10)
     assert published["accuracy"] == scores.accuracy
     assert published["accuracy_interval_95"] == list(scores.interval)
     assert (published["macro_f1"], published["weighted_f1"]) == (scores.macro_f1, scores.weighted_f1)

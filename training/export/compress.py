@@ -26,8 +26,9 @@ from alexnet import environment, files
 from alexnet.datasets import dataset
 from alexnet.datasets.cifar10 import Images
 from alexnet.errors import UserError
-from alexnet.evaluation import calibration, evaluate
+from alexnet.evaluation import calibration
 from alexnet.evaluation.ood import choose, fit_distance
+from alexnet.evaluation.scores import score
 from alexnet.evaluation.unknowns import make
 from alexnet.inference.classifier import Classifier
 from training import trainer
@@ -81,7 +82,7 @@ class _Bench:
             onnx_export.check_parity(network.eval(), Classifier(path), self.parity)
         (probabilities,) = self.run(path, ("probabilities",), self.validation.pixels)
         predicted = probabilities.argmax(1)
-        return Step(name, path, evaluate.score(self.validation.labels, predicted, probabilities.shape[1]), predicted)
+        return Step(name, path, score(self.validation.labels, predicted, probabilities.shape[1]), predicted)
 
     def run(self, path: Path, outputs: Sequence[str], pixels: Pixels) -> list[npt.NDArray[np.float32]]:
         """What the file at `path` answers to `pixels`, by the names of `outputs`."""

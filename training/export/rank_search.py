@@ -14,7 +14,7 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from alexnet.datasets.cifar10 import Images
-from alexnet.evaluation import evaluate
+from alexnet.evaluation.scores import score
 from training.export import folding
 from training.export.folding import Lean
 
@@ -84,7 +84,7 @@ def features(network: Lean, images: Images, progress: Progress) -> Tensor:
 def _macro_f1(network: Lean, inputs: Tensor, images: Images) -> float:
     with torch.inference_mode():
         logits = network.answer(inputs).numpy()
-    return evaluate.score(images.labels, logits.argmax(1), logits.shape[1]).macro_f1
+    return score(images.labels, logits.argmax(1), logits.shape[1]).macro_f1
 
 
 def _tune(network: Lean, inputs: Tensor, target: Tensor, steps: int) -> None:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.table import Table
 
-from alexnet.evaluation.evaluate import Scores
+from alexnet.evaluation.scores import Scores
 from training.export.latency import BATCH_SIZES
 
 

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.evaluation import evaluate
+from alexnet.evaluation.scores import score
 
 BATCH_SIZES: Final = (32, 64)
 
@@ -22,7 +22,7 @@ def candidates(labels: Ints, predicted: Ints, classes: int) -> dict[str, float]:
     Over all images: macro, weighted, micro (the accuracy). Over batches, of which the last may be smaller: the mean of
     the batches' scores, each batch weighing the same. A batch lacks classes, and there are four ways to deal with that.
     """
-    scores = evaluate.score(labels, predicted, classes)
+    scores = score(labels, predicted, classes)
     found = {
         "macro": scores.macro_f1,
         "weighted": scores.weighted_f1,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.evaluation.markdown import difference, enumerate_words, number, short_number, table
+from alexnet.markdown import difference, enumerate_words, number, short_number, table
 from training.reproduction.compare import CLASS_LIMIT, Comparison
 from training.reproduction.runs import Run
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from alexnet.evaluation.markdown import curve_table, difference, enumerate_words, items, number, short_number, table
+from alexnet.markdown import curve_table, difference, enumerate_words, items, number, short_number, table
 from training.reproduction import other_seeds, riddles
 from training.reproduction.compare import Check, Comparison
 

@@ -1,12 +1,6 @@
-"""Numbers to pictures and pages. The only module that imports matplotlib.
-
-In: a confusion matrix, images that were confused, or the files of our run and of the published one. Out: PNG files and
-`reproduction.md`. The same numbers give the same bytes.
-"""
+"""The files of our run and of the published one to plots and `reproduction.md`; the same files give the same bytes."""
 
 import glob
-import warnings
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from alexnet import files
-from alexnet.evaluation.calibration import Reliability
-from alexnet.evaluation.model_card import Sample
+from alexnet.evaluation import plots
 from training.reproduction import compare, page, riddles, runs
 from training.reproduction.compare import Comparison
 
@@ -25,7 +18,6 @@ PAGE: Final = "reproduction.md"
 
 _OURS: Final = "tab:blue"
 _THEIRS: Final = "tab:orange"
-_DPI: Final = 110
 
 
 def report(run: Path, published: Path, output: Path) -> Path:
@@ -59,7 +51,7 @@ def plot_losses(path: Path, comparison: Comparison) -> None:
         _draw(axes, curves.validation_loss, colour, "-", f"validation, {whose}")
     axes.set(xlabel="epoch", ylabel="loss in nats per image", ylim=(0, None))
     axes.legend()
-    _save(figure, path)
+    plots.save(figure, path)
 
 
 def plot_validation_accuracy(path: Path, comparison: Comparison) -> None:
@@ -74,7 +66,7 @@ def plot_validation_accuracy(path: Path, comparison: Comparison) -> None:
     _draw(axes, comparison.run.curves.validation_accuracy, _OURS, "-", "ours, validation alone")
     axes.set(xlabel="epoch", ylabel="accuracy")
     axes.legend(loc="lower right")
-    _save(figure, path)
+    plots.save(figure, path)
 
 
 def plot_class_accuracy(path: Path, comparison: Comparison) -> None:
@@ -88,61 +80,7 @@ def plot_class_accuracy(path: Path, comparison: Comparison) -> None:
     axes.set_xticks(places, list(comparison.class_accuracy), rotation=30, ha="right")
     axes.set(ylabel="test accuracy", ylim=(0, 1.15), yticks=np.linspace(0, 1, 6))
     axes.legend(loc="upper center", ncols=2)
-    _save(figure, path)
-
-
-def plot_confusion(path: Path, confusion: npt.NDArray[np.int64], classes: Sequence[str]) -> None:
-    """Draw a confusion matrix int64 [classes, classes] (rows true, columns predicted) as the PNG `path`.
-
-    The colour is the share of the true class, so that classes of unequal size compare; the numbers are counts.
-    """
-    shares = confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
-    side = 2 + 0.55 * len(classes)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xticks=range(len(classes)), yticks=range(len(classes)), xlabel="predicted class", ylabel="true class")
-    axes.set_xticklabels(classes, rotation=45, ha="right")
-    axes.set_yticklabels(classes)
-    for row, column in np.ndindex(confusion.shape):
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=colour, fontsize=8)
-    _save(figure, path)
-
-
-def plot_reliability(path: Path, curves: Mapping[str, Reliability]) -> None:
-    """Draw, for each name, the accuracy over the confidence of its bins as the PNG `path`, with the calibration error.
-
-    A dot's area is the share of images in its bin.
-    """
-    figure = Figure(figsize=(5.5, 5.5), layout="constrained")
-    axes = figure.subplots()
-    axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
-    for (name, found), colour in zip(curves.items(), (_OURS, _THEIRS), strict=False):
-        held = found.count > 0
-        confidence, accuracy = found.confidence[held], found.accuracy[held]
-        axes.plot(confidence, accuracy, color=colour, label=f"{name}: error {100 * found.error:.1f} %")
-        axes.scatter(confidence, accuracy, 400 * found.count[held] / found.count.sum() + 8, color=colour)
-    axes.set(xlabel="probability of the best class", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
-    axes.grid(alpha=0.3)
-    axes.legend(loc="upper left")
-    _save(figure, path)
-
-
-def plot_samples(path: Path, rows: Sequence[Sequence[Sample]]) -> None:
-    """Draw rows of images, each with what it is, what it was taken for, and its number, as the PNG `path`."""
-    columns = max((len(row) for row in rows), default=1)
-    figure = Figure(figsize=(1.25 * columns, 1.6 * max(len(rows), 1)), layout="constrained")
-    grid = figure.subplots(max(len(rows), 1), columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
-    for places, row in zip(grid, rows, strict=False):
-        for axes, sample in zip(places, row, strict=False):
-            axes.imshow(sample.pixels, interpolation="nearest")
-            axes.set_title(
-                f"{sample.label}\nfor {sample.predicted}\n{sample.probability:.2f}  #{sample.number}", fontsize=7
-            )
-    _save(figure, path)
+    plots.save(figure, path)
 
 
 def _figure() -> tuple[Figure, Axes]:
@@ -156,10 +94,3 @@ def _figure() -> tuple[Figure, Axes]:
 def _draw(axes: Axes, values: npt.NDArray[np.float64], colour: str, line: str, label: str) -> None:
     """Draw `values` [epochs], the first at epoch 1. The marks show a run of one epoch too."""
     axes.plot(np.arange(1, len(values) + 1), values, line, color=colour, label=label, marker=".", markersize=5)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with files.replacing(path) as partial, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # the font lacks a letter of a class: a box stands there
-        # No date or version inside: the same numbers give the same bytes.
-        figure.savefig(partial, format="png", dpi=_DPI, metadata={"Software": None})

@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from alexnet.evaluation.markdown import Floats, curve_table, difference, enumerate_words, number, table
+from alexnet.markdown import Floats, curve_table, difference, enumerate_words, number, table
 from training.reproduction.compare import F1_TOLERANCE, Comparison
 
 VALIDATION_ACCURACY: Final = "reproduction/validation-accuracy.png"

@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from PIL import Image
@@ -27,26 +26,6 @@ def measured(session_path: Path, small_model: Path, data_root: Path) -> Path:
     folder = session_path / "measured"
     evaluate.evaluate(small_model, data_root, folder)
     return folder
-
-
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.UndefinedMetricWarning")
-def test_scores_are_those_of_scikit_learn() -> None:
-    generator = np.random.default_rng(0)
-    labels = generator.integers(0, 9, 500)  # no image of class 9
-    predicted = np.where(generator.random(500) < 0.6, labels, generator.integers(1, 10, 500))
-    predicted[predicted == 4] = 5  # class 4 is never predicted
-    scores = evaluate.score(labels, predicted, 10)
-    names = {"labels": range(10), "zero_division": 0}
-    assert scores.accuracy == metrics.accuracy_score(labels, predicted)
-    assert np.array_equal(scores.confusion, metrics.confusion_matrix(labels, predicted, labels=range(10)))
-    precision, recall, f1, support = metrics.precision_recall_fscore_support(labels, predicted, **names)
-    np.testing.assert_allclose(scores.precision, precision)
-    np.testing.assert_allclose(scores.recall, recall)
-    np.testing.assert_allclose(scores.f1, f1)
-    assert np.array_equal(scores.support, support)
-    assert scores.macro_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="macro", **names))
-    assert scores.weighted_f1 == pytest.approx(metrics.f1_score(labels, predicted, average="weighted", **names))
-    assert len({scores.accuracy, scores.macro_f1, scores.weighted_f1}) == 3  # three numbers, each by its name
 
 
 def test_the_batch_size_changes_no_number(tmp_path: Path, measured: Path, small_model: Path, data_root: Path) -> None:

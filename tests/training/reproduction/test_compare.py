@@ -8,7 +8,7 @@ import pytest
 
 from alexnet.datasets import cifar10
 from alexnet.errors import UserError
-from alexnet.evaluation import evaluate
+from alexnet.evaluation.scores import score
 from alexnet.paths import ROOT
 from training.reproduction import compare, runs
 from training.reproduction import page as reproduction_page
@@ -191,7 +191,7 @@ def _measure(accuracy: dict[str, float], training_images: int | None = None) -> 
     labels = np.arange(10_000) % 10
     hits = np.array([round(1000 * accuracy[name]) for name in cifar10.CLASSES])
     predicted = np.where(np.arange(10_000) // 10 < hits[labels], labels, (labels + 1) % 10)
-    scores = evaluate.score(labels, predicted, 10)
+    scores = score(labels, predicted, 10)
     test = training_images is None
     facts: dict[str, Any] = {"split": "test" if test else "validation", "images": 10_000}
     known = runs.read_published(PUBLISHED).data["files"]

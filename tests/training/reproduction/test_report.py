@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,6 @@ from PIL import Image
 from alexnet.cli import main
 from alexnet.datasets import cifar10
 from alexnet.paths import ROOT
-from training.reproduction import report
 from training.settings import Settings
 
 PUBLISHED = ROOT / "docs" / "runs" / "published"
@@ -43,18 +41,6 @@ def measured_run(tmp_path_factory: pytest.TempPathFactory, small_run: Path, smal
 def own_run(tmp_path: Path, measured_run: Path) -> Path:
     """A copy of it that a test may damage."""
     return shutil.copytree(measured_run, tmp_path / "run")
-
-
-def test_the_same_matrix_gives_the_same_picture(tmp_path: Path) -> None:
-    matrix = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])  # a class without images too
-    classes = ("cat", "dog", "ship")
-    report.plot_confusion(tmp_path / "a.png", matrix, classes)
-    report.plot_confusion(tmp_path / "b.png", matrix, classes)
-    report.plot_confusion(tmp_path / "c.png", matrix.T, classes)
-    first, second, other = ((tmp_path / f"{name}.png").read_bytes() for name in "abc")
-    assert first == second
-    assert first != other
-    assert Image.open(tmp_path / "a.png").format == "PNG"
 
 
 def test_a_run_measured_on_both_splits_becomes_a_report(
@@ -257,10 +243,3 @@ def _report(run: Path, output: Path) -> int:
 
 def _contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def test_a_class_whose_letters_the_font_lacks_is_a_box_and_no_warning(tmp_path: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        report.plot_confusion(tmp_path / "confusion.png", np.eye(2, dtype=np.int64), ("猫", "犬"))
-    assert Image.open(tmp_path / "confusion.png").size > (100, 100)

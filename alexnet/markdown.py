@@ -1,11 +1,23 @@
-"""Values to pieces of Markdown: tables, and numbers as they are printed."""
+"""Values to pieces of Markdown: tables, lists, numbers, and the generated sections of pages."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+
+
+def replace_section(page: str, name: str, content: str) -> str:
+    """`page` with `content` between its markers `<!-- name -->` and `<!-- /name -->`, each at the start of a line.
+
+    `content` needs no newline at its end.
+    """
+    pattern = re.compile(rf"^(<!-- {re.escape(name)} -->\n).*?^(<!-- /{re.escape(name)} -->)", re.DOTALL | re.MULTILINE)
+    page, found = pattern.subn(lambda match: f"{match[1]}{content.rstrip()}\n{match[2]}", page)
+    assert found == 1, f"the page has {found} sections {name}, not one"
+    return page
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], texts: int = 1) -> str:
@@ -34,7 +46,7 @@ def enumerate_words(words: Sequence[str]) -> str:
 
 
 def number(value: float | None) -> str:
-    """Whole numbers as they are, others with four decimals; empty for None."""
+    """Integers as they are, others with four decimals; empty for None."""
     if value is None:
         return ""
     return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"
