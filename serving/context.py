@@ -1,7 +1,7 @@
-"""One request and what became of it: its id, its count and its log line, and the one shape of every error.
+"""The context of a request, from its first byte to its log line, and the one shape of every error.
 
-In: an ASGI request, a `RequestError`. Out: `{"error": {"code", "message", "request_id"}}` with the headers that go with
-it.
+In: an ASGI request, a `RequestError`. Out: `RequestContext` in the ASGI scope, and the response
+`{"error": {"code", "message", "request_id"}}` with the headers that belong to it.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from starlette.responses import JSONResponse, Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alexnet.errors import RequestError
 from serving.logs import LOGGER
@@ -19,87 +19,108 @@ from serving.metrics import Metrics
 
 REQUEST_ID: Final = "x-request-id"
 RETRY_SECONDS: Final = 1
+# Of every JSON answer: it is never taken for anything else, and no cache keeps it.
+JSON_HEADERS: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 _KEY: Final = "alexnet"  # of an ASGI scope
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 _LINGER_SECONDS: Final = 2.0
 
 
-@dataclass
-class Exchange:
-    """One request and what became of it."""
+@dataclass(slots=True)
+class RequestContext:
+    """What is known about one request. `route` takes few values, whatever clients send."""
 
     request_id: str
+    method: str
     route: str
     status: int = 0
     code: str | None = None
-    body_ended: bool = False
+    body_received: bool = False
 
 
-def begin(scope: Scope, route: str) -> Exchange:
-    """The exchange that begins with the request `scope`, which remembers it."""
+def start(scope: Scope, route: str) -> RequestContext:
+    """Put the context of a new request into its ASGI scope."""
     has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-    exchange = scope[_KEY] = Exchange(_request_id(scope), route, body_ended=not has_body)
-    return exchange
+    context = RequestContext(_request_id(scope), _method(scope), route, body_received=not has_body)
+    scope[_KEY] = context
+    return context
 
 
-def has_begun(scope: Scope) -> bool:
-    """Whether the request `scope` has an exchange."""
+def has_started(scope: Scope) -> bool:
+    """Whether the request already has a context."""
     return _KEY in scope
 
 
-def of(scope: Scope) -> Exchange:
-    """The exchange that began with the request `scope`."""
-    exchange: Exchange = scope[_KEY]
-    return exchange
+def get(scope: Scope) -> RequestContext:
+    """The context of the request."""
+    context: RequestContext = scope[_KEY]
+    return context
 
 
-def record(exchange: Exchange, method: str, seconds: float, metrics: Metrics, access_log: bool) -> None:
-    """Count and log an exchange whose answer is known. The labels take few values, whatever clients send."""
-    method = method if method in ("GET", "HEAD", "POST", "OPTIONS") else "other"
-    metrics.requests.labels(exchange.route, method, exchange.status).inc()
-    metrics.request_seconds.labels(exchange.route).observe(seconds)
-    if exchange.code:
-        metrics.errors.labels(exchange.code).inc()
+def record(context: RequestContext, seconds: float, metrics: Metrics, access_log: bool) -> None:
+    """Count and log a request whose answer is known."""
+    metrics.requests.labels(context.route, context.method, context.status).inc()
+    metrics.request_seconds.labels(context.route).observe(seconds)
+    if context.code:
+        metrics.errors.labels(context.code).inc()
     if access_log:
         fields = {
-            "request_id": exchange.request_id,
-            "method": method,
-            "route": exchange.route,
-            "status": exchange.status,
-            "code": exchange.code,
+            "request_id": context.request_id,
+            "method": context.method,
+            "route": context.route,
+            "status": context.status,
+            "code": context.code,
             "milliseconds": round(seconds * 1000, 2),
         }
         LOGGER.info("request", extra=fields)
 
 
-def to_response(error: RequestError, exchange: Exchange) -> Response:
-    """The answer that tells `error`, which the exchange remembers."""
-    exchange.code = error.code
-    headers = {}
+def error_response(error: RequestError, context: RequestContext, allow: str | None = None) -> Response:
+    """The response for `error`; `allow` are the methods that a route takes, for 405. The context keeps the code."""
+    context.code = error.code
+    headers = dict(JSON_HEADERS)
     if error.code == "unauthorized":
         headers["www-authenticate"] = "Bearer"
     if error.status == 503:
         headers["retry-after"] = str(RETRY_SECONDS)
-    if not exchange.body_ended:
+    if allow is not None:
+        headers["allow"] = allow
+    if not context.body_received:
         headers["connection"] = "close"
-    body = {"error": {**error.describe(), "request_id": exchange.request_id}}
+    body = {"error": {**error.describe(), "request_id": context.request_id}}
     return JSONResponse(body, error.status, headers)
 
 
 def refuse(error: RequestError, scope: Scope | None, metrics: Metrics, access_log: bool) -> Response:
-    """The answer to what no gate can answer, as it is no valid HTTP; `scope` where a valid head came before it."""
-    if scope is not None and has_begun(scope):  # the gate has this request, and will count and log it
-        exchange = of(scope)
-        response = to_response(error, exchange)
+    """The response to what is not valid HTTP, and so reaches no middleware; `scope` where a valid head came first."""
+    if scope is not None and has_started(scope):  # the middleware has this request, and will count and log it
+        context = get(scope)
+        response = error_response(error, context)
     else:
-        exchange = Exchange(uuid.uuid4().hex, "other", status=error.status)
-        response = to_response(error, exchange)
-        record(exchange, "other", 0.0, metrics, access_log)
-    response.headers[REQUEST_ID] = exchange.request_id
+        context = RequestContext(uuid.uuid4().hex, "other", "other", status=error.status)
+        response = error_response(error, context)
+        record(context, 0.0, metrics, access_log)
+    response.headers[REQUEST_ID] = context.request_id
     return response
 
 
-def lingering(receive: Receive, send: Send, exchange: Exchange) -> Send:
+async def withhold_error(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> Message | None:
+    """Let `app` respond. The start of an error response that is not of our shape is returned instead of sent."""
+    withheld: Message | None = None
+
+    async def send_unless_error(message: Message) -> None:
+        nonlocal withheld
+        if message["type"] == "http.response.start" and message["status"] >= 400 and not get(scope).code:
+            withheld = message
+        if withheld is None:
+            await send(message)
+
+    await app(scope, receive, send_unless_error)
+    return withheld
+
+
+def lingering(receive: Receive, send: Send, context: RequestContext) -> Send:
     """Send the whole answer, then read on for a moment before closing.
 
     A connection that is closed while the client still sends is reset, and the client may never see the answer
@@ -113,13 +134,17 @@ def lingering(receive: Receive, send: Send, exchange: Exchange) -> Send:
         await send({**message, "more_body": True})
         try:
             async with asyncio.timeout(_LINGER_SECONDS):
-                while not exchange.body_ended:
+                while not context.body_received:
                     await receive()
         except TimeoutError:
             pass
         await send({"type": "http.response.body", "body": b""})
 
     return send_then_read
+
+
+def _method(scope: Scope) -> str:
+    return scope["method"] if scope["method"] in _METHODS else "other"
 
 
 def _request_id(scope: Scope) -> str:

@@ -1,175 +1,148 @@
-"""The gate that every request passes on its way in, and every answer on its way out.
+"""The middleware that every request passes: context, CORS, errors, API keys.
 
-In: ASGI requests. Out: our own routes' answers, or what BentoML answers to the rest. Every answer carries a request id,
-is counted and logged; every error, BentoML's included, is one JSON object: `{"error": {"code", "message",
-"request_id"}}`. Keys are checked here, before a byte of a body is read.
+    ContextMiddleware   request id, metrics, log
+    CORSMiddleware      Starlette's, where origins are allowed
+    ErrorMiddleware     every error is one JSON object
+    AuthMiddleware      API key, before a byte of a body is read
+    Router              our routes; BentoML answers the probes
+
+In: ASGI requests. Out: responses. `ServiceMiddleware` is all of them as one, around BentoML's application.
 """
 
 import hashlib
 import hmac
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable
 from typing import Final
 
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from alexnet.errors import RequestError
-from serving.context import REQUEST_ID, Exchange, begin, has_begun, lingering, of, record, to_response
+from serving import context
+from serving.api import routes
+from serving.context import REQUEST_ID
 from serving.logs import LOGGER
 from serving.metrics import Metrics
+from serving.router import Router, Routes
 from serving.settings import Settings
 
-Handler = Callable[[Request], Awaitable[Response]]
-# Path to method to handler.
-Routes = Mapping[str, Mapping[str, Handler]]
-
-METRICS: Final = "/metrics"
-
-# Open also when keys are needed: probes, and pages that hold nothing of anyone's.
-_OPEN: Final = frozenset({"/", "/livez", "/healthz", "/readyz", "/docs", "/docs.json", "/schema.json", "/ui"})
-_OPEN_FOLDERS: Final = ("/ui/", "/static_content/")
-_BENTOML_CODES: Final = {404: "not_found", 405: "method_not_allowed", 503: "unavailable", 504: "timed_out"}
-# All that BentoML ever sees. Its router takes "/classify\n" for "/classify" and would lead around our routes to its own
-# endpoints, which unpickle bodies and download URLs.
-_BENTOML_ROUTES: Final = frozenset({"/livez", "/healthz", "/schema.json"})
-_BENTOML_FOLDER: Final = "/static_content/"
+_INTERNAL_ERROR: Final = "An internal error; the log of the service has it under the request id."
 
 
-class Gate:
-    """ASGI middleware around BentoML's application. What has passed one gate passes every other.
+class ServiceMiddleware:
+    """ASGI middleware around BentoML's application. A request that has passed one instance passes every other.
 
-    `inside` gives the routes and the metrics; it is called per request, since BentoML makes the service's instance
+    `get_routes` gives the routes and the metrics; it is called per request, since BentoML makes the service's instance
     after its middleware.
     """
 
-    def __init__(self, app: ASGIApp, settings: Settings, inside: Callable[[], tuple[Routes, Metrics]]) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, get_routes: Callable[[], tuple[Routes, Metrics]]) -> None:
         self._app = app
-        self._inside = inside
-        self._keys = [_digest(key.get_secret_value().encode()) for key in settings.api_keys]
-        self._public_metrics = settings.public_metrics
-        self._access_log = settings.access_log
-        self._cors: ASGIApp | None = None
+        inner: ASGIApp = Router(app, get_routes)
+        if settings.api_keys:
+            inner = AuthMiddleware(inner, settings)
+        inner = ErrorMiddleware(inner)
         if settings.cors_origins:
-            self._cors = CORSMiddleware(
-                self._guard,
-                allow_origins=settings.cors_origins,
-                allow_methods=("GET", "POST"),
-                allow_headers=("authorization", "content-type", REQUEST_ID),
-                expose_headers=(REQUEST_ID, "retry-after"),
-            )
+            inner = _cors(inner, settings)
+        self._inner = ContextMiddleware(inner, settings, get_routes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or has_begun(scope):
+        if scope["type"] != "http" or context.has_started(scope):
             await self._app(scope, receive, send)
-            return
-        routes, metrics = self._inside()
+        else:
+            await self._inner(scope, receive, send)
+
+
+class ContextMiddleware:
+    """Starts the context of a request, adds its id to the response, counts and logs it."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, get_routes: Callable[[], tuple[Routes, Metrics]]) -> None:
+        self._app = app
+        self._get_routes = get_routes
+        self._access_log = settings.access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        handlers, metrics = self._get_routes()
         path = scope["path"]
-        known = path in routes or path in _BENTOML_ROUTES
-        exchange = begin(scope, path if known else "other")
+        request = context.start(scope, path if path in handlers or path in routes.BENTOML else "other")
+        request_id = (REQUEST_ID.encode(), request.request_id.encode())
         started = time.perf_counter()
 
-        async def watch_in() -> Message:
+        async def receive_part() -> Message:
             message = await receive()
-            exchange.body_ended = message["type"] == "http.disconnect" or not message.get("more_body", False)
+            request.body_received = message["type"] == "http.disconnect" or not message.get("more_body", False)
             return message
 
-        async def watch_out(message: Message) -> None:
+        async def send_part(message: Message) -> None:
             if message["type"] == "http.response.start":
-                exchange.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (REQUEST_ID.encode(), exchange.request_id.encode())]
-                # Before a byte is sent: who has an answer finds it in the metrics, whichever worker he asks.
-                record(exchange, scope["method"], time.perf_counter() - started, metrics, self._access_log)
+                request.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), request_id]
+                # Before a byte is sent: a client that has its answer finds it in the metrics, whichever worker it asks.
+                context.record(request, time.perf_counter() - started, metrics, self._access_log)
             await send(message)
 
         with metrics.in_progress.track_inprogress():
-            if self._cors is None:
-                await self._guard(scope, watch_in, watch_out)
-            elif await _withhold_error(self._cors, scope, watch_in, watch_out):
-                error = RequestError("client_error", "Pages of this origin may not send this request.")
-                await to_response(error, exchange)(scope, watch_in, watch_out)
+            await self._app(scope, receive_part, send_part)
 
-    async def _guard(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = of(scope)
+
+class ErrorMiddleware:
+    """Turns what is raised inside into a response: a `RequestError` has a code, anything else is ours and logged."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = context.get(scope)
         try:
-            response = await self._answer(scope, receive, send)
-        except RequestError as refused:
-            response = to_response(refused, exchange)
-        except Exception:
-            LOGGER.exception("internal error", extra={"request_id": exchange.request_id, "route": exchange.route})
-            error = RequestError("internal_error", "The service made a mistake; its log has it under the request id.")
-            response = to_response(error, exchange)
-        if response is None:
+            await self._app(scope, receive, send)
             return
-        if exchange.code and not exchange.body_ended:
-            send = lingering(receive, send, exchange)
+        except RequestError as error:
+            response = context.error_response(error, request)
+        except Exception:
+            LOGGER.exception("internal error", extra={"request_id": request.request_id, "route": request.route})
+            if request.status:  # a response is under way: there is only closing the connection
+                raise
+            response = context.error_response(RequestError("internal_error", _INTERNAL_ERROR), request)
+        if not request.body_received:
+            send = context.lingering(receive, send, request)
         await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
-        """The response to send, or None when BentoML has sent its own."""
-        self._check_key(scope)
-        path = scope["path"]
-        methods = self._inside()[0].get(path)
-        if methods is None:
-            if path in _BENTOML_ROUTES or path.startswith(_BENTOML_FOLDER):
-                return await self._pass_on(scope, receive, send)
-            raise RequestError("not_found", f"There is no route {path[:100]!r}.")
-        method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        if method not in methods:
-            allowed = ", ".join([*methods, "HEAD"] if "GET" in methods else methods)
-            return _not_allowed(f"{path} takes {allowed}, not {method[:20]}.", allowed, of(scope))
-        return await methods[method](Request(scope, receive))
 
-    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> Response | None:
-        """Let BentoML answer; an error of its own is given our shape. Returns None when its answer was sent."""
-        failed = await _withhold_error(self._app, scope, receive, send)
-        if failed is None:
-            return None
-        status = failed["status"]
-        code = _BENTOML_CODES.get(status, "client_error" if status < 500 else "internal_error")
-        if code == "method_not_allowed":
-            allowed = dict(failed["headers"]).get(b"allow", b"").decode()
-            return _not_allowed(f"{scope['path']} takes {allowed}.", allowed, of(scope))
-        text = {"not_found": f"There is no route {scope['path'][:100]!r}.", "unavailable": "The service is not ready."}
-        return to_response(RequestError(code, text.get(code, "The request cannot be answered.")), of(scope))
+class AuthMiddleware:
+    """Refuses requests without a valid API key (`Authorization: Bearer KEY`), but on open routes."""
 
-    def _check_key(self, scope: Scope) -> None:
-        path = scope["path"]
-        if (
-            not self._keys
-            or path in _OPEN
-            or path.startswith(_OPEN_FOLDERS)
-            or (path == METRICS and self._public_metrics)
-        ):
-            return
-        scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
-        # All keys are compared, whichever fits, and as digests of one length: the time taken tells nothing.
-        fits = [hmac.compare_digest(_digest(given.strip()), key) for key in self._keys]
-        if scheme.lower() != b"bearer" or not any(fits):
-            raise RequestError("unauthorized", "Send a valid key: 'Authorization: Bearer KEY'.")
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        self._keys = [_digest(key.get_secret_value().encode()) for key in settings.api_keys]
+        self._public_metrics = settings.public_metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if routes.needs_key(scope["path"], self._public_metrics):
+            scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").partition(b" ")
+            # All keys are compared, whichever matches, and as digests of one length: the time taken tells nothing.
+            matches = [hmac.compare_digest(_digest(given.strip()), key) for key in self._keys]
+            if scheme.lower() != b"bearer" or not any(matches):
+                raise RequestError("unauthorized", "Send a valid key: 'Authorization: Bearer KEY'.")
+        await self._app(scope, receive, send)
 
 
-async def _withhold_error(app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> Message | None:
-    """Let `app` answer; the start of an error that is not ours, and so not of our shape, is returned, not sent."""
-    failed: Message | None = None
+def _cors(app: ASGIApp, settings: Settings) -> ASGIApp:
+    """Starlette's CORS middleware; its own errors get our shape."""
+    cors = CORSMiddleware(
+        app,
+        allow_origins=settings.cors_origins,
+        allow_methods=("GET", "POST"),
+        allow_headers=("authorization", "content-type", REQUEST_ID),
+        expose_headers=(REQUEST_ID, "retry-after"),
+    )
 
-    async def send_success(message: Message) -> None:
-        nonlocal failed
-        if message["type"] == "http.response.start" and message["status"] >= 400 and not of(scope).code:
-            failed = message
-        if failed is None:
-            await send(message)
+    async def respond(scope: Scope, receive: Receive, send: Send) -> None:
+        if await context.withhold_error(cors, scope, receive, send):
+            error = RequestError("client_error", "Pages of this origin may not send this request.")
+            await context.error_response(error, context.get(scope))(scope, receive, send)
 
-    await app(scope, receive, send_success)
-    return failed
-
-
-def _not_allowed(message: str, allowed: str, exchange: Exchange) -> Response:
-    response = to_response(RequestError("method_not_allowed", message), exchange)
-    response.headers["allow"] = allowed
-    return response
+    return respond
 
 
 def _digest(key: bytes) -> bytes:

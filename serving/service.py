@@ -5,8 +5,8 @@ and the model, since BentoML imports it first in the process that starts the wor
 one line, and nothing is started.
 
 BentoML's typed endpoints decode an image before our code sees it, answer 500 when that fails, and download what looks
-like a URL. So `Gate` stands in front of them: it takes the bytes of `/classify` and `/classify_batch` itself. The typed
-endpoints below describe those routes to BentoML's clients.
+like a URL. So `ServiceMiddleware` stands before them and answers `/classify` and `/classify_batch` itself. The typed
+endpoints below only describe those routes to BentoML's clients: they are never called.
 """
 
 import functools
@@ -29,11 +29,13 @@ from starlette.types import ASGIApp
 from alexnet.errors import RequestError, UserError
 from alexnet.inference import cpus
 from alexnet.inference.classifier import Classifier, installed_runtimes
-from serving import context, http_protocol, logs, middleware, settings
-from serving.app import CLASSIFY, CLASSIFY_BATCH, Api, in_their_places
-from serving.body import DEFAULT_TOP_K, MAX_TOP_K, Job
+from serving import context, http_protocol, logs, settings
+from serving.api import routes
+from serving.app import Api
+from serving.body.request import DEFAULT_TOP_K, MAX_TOP_K
 from serving.metrics import Metrics
-from serving.middleware import Routes
+from serving.middleware import ServiceMiddleware
+from serving.router import Routes
 
 # The command `bentoml serve` has asked for it before it imports this module, and remembers the answer.
 usage_stats.do_not_track.cache_clear()
@@ -49,6 +51,7 @@ def _untimed(app: Any, timeout: float) -> Any:
 
 traffic.TimeoutMiddleware = _untimed  # type: ignore[misc,assignment]
 
+_SCHEMA_ONLY: Final = "This endpoint only describes its route; ServiceMiddleware answers it."
 Picture = Annotated[Path, ContentType("image/*")]
 TopK = Annotated[int, Ge(1), Le(MAX_TOP_K)]
 
@@ -86,27 +89,24 @@ class AlexNetService:
         if len(installed_runtimes()) > 1:
             logs.LOGGER.warning("onnxruntime and onnxruntime-gpu are both installed: the GPU cannot be used")
         self.api = Api(classifier(), SETTINGS, Metrics(), CONCURRENCY, http_protocol.in_hand)  # warm before ready
-        self.routes = self.api.routes()
+        self.handlers = self.api.handlers()
         gc.freeze()  # a collection that looks at all of BentoML takes tens of milliseconds, in the middle of a request
 
-    @bentoml.api(route=CLASSIFY)
+    @bentoml.api(route=routes.CLASSIFY)
     def classify(self, image: Picture, top_k: TopK = DEFAULT_TOP_K) -> dict[str, Any]:
         """Name what is in `image`, a JPEG, PNG, WebP, GIF or BMP file: its `top_k` best classes, best first."""
-        (result,) = self.api.answer(Job([image.read_bytes()], top_k))
-        if isinstance(result, RequestError):
-            raise result
-        return result
+        raise NotImplementedError(_SCHEMA_ONLY)
 
-    @bentoml.api(route=CLASSIFY_BATCH)
+    @bentoml.api(route=routes.CLASSIFY_BATCH)
     def classify_batch(self, images: list[Picture], top_k: TopK = DEFAULT_TOP_K) -> dict[str, Any]:
         """The same for many images: in their order, an answer or an error for each."""
-        return in_their_places(self.api.answer(Job([image.read_bytes() for image in images], top_k)))
+        raise NotImplementedError(_SCHEMA_ONLY)
 
 
 @functools.cache
 def _inside() -> tuple[Routes, Metrics]:
     instance = bentoml.get_current_service()
-    return instance.routes, instance.api.metrics
+    return instance.handlers, instance.api.metrics
 
 
 def _refuse(error: RequestError, scope: Any) -> Response:
@@ -114,12 +114,12 @@ def _refuse(error: RequestError, scope: Any) -> Response:
 
 
 @functools.cache
-def _enclose(app: ASGIApp) -> middleware.Gate:
-    return middleware.Gate(app, SETTINGS, _inside)
+def _enclose(app: ASGIApp) -> ServiceMiddleware:
+    return ServiceMiddleware(app, SETTINGS, _inside)
 
 
 _service: Any = AlexNetService  # BentoML's decorator returns its own Service, which its annotations do not say
 _service.add_asgi_middleware(
-    middleware.Gate, settings=SETTINGS, inside=_inside
+    ServiceMiddleware, settings=SETTINGS, get_routes=_inside
 )  # for servers other than `bentoml serve`
 http_protocol.install(SETTINGS.upload_time_limit, _LONGEST_SECONDS, _refuse, _enclose)

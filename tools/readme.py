@@ -5,6 +5,7 @@
 In: models/alexnet (model and metrics), the example picture. Out: README.md with the text between its markers replaced.
 """
 
+import asyncio
 import json
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from alexnet.inference.classifier import Classifier
 from alexnet.markdown import replace_section
 from alexnet.paths import ROOT
 from serving.app import Api
-from serving.body import DEFAULT_TOP_K, Job
+from serving.body.request import DEFAULT_TOP_K, ClassifyRequest
 from serving.metrics import Metrics
 from serving.settings import Settings
 
@@ -35,7 +36,7 @@ def render(text: str) -> str:
 def _answer() -> str:
     classifier = _classifier()
     api = Api(classifier, Settings(), Metrics(CollectorRegistry()), concurrency=1)
-    (answer,) = api.answer(Job([EXAMPLE.read_bytes()], DEFAULT_TOP_K))
+    (answer,) = asyncio.run(api.pipeline.classify(ClassifyRequest([EXAMPLE.read_bytes()], DEFAULT_TOP_K)))
     assert not isinstance(answer, RequestError)
     lines = ",\n".join("    " + json.dumps(prediction) for prediction in answer["predictions"])
     unknown = f'  "unknown": {json.dumps(answer["unknown"])},\n' if "unknown" in answer else ""

@@ -22,7 +22,7 @@ from alexnet.batch.table import Store
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from serving import settings
-from serving.body import DEFAULT_TOP_K
+from serving.body.request import DEFAULT_TOP_K
 
 PART: Final = 1024
 _MOST_SHOWN: Final = 32  # images that a terminal is for

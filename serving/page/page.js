@@ -39,10 +39,10 @@ async function classify(source, caption, sample = "") {
     const image = sample ? (await request(source, "blob", { signal })).body : source;
     const readable = await image.slice(0, 1).arrayBuffer().catch(() => null);
     if (!readable) throw new Failure("unreadable", "It was moved or changed, or is a folder. Choose it again.");
-    const preview = await send("/preview", "blob", image, signal, showWait);
+    const preview = await send("preview", "blob", image, signal, showWait);
     await showPixels(preview.body);
     const count = Math.min(CLASSES, model?.classes.length ?? CLASSES);
-    const answer = await send(`/classify?top_k=${count}`, "json", preview.body, signal, showWait);
+    const answer = await send(`classify?top_k=${count}`, "json", preview.body, signal, showWait);
     showAnswer(answer.body, answer.milliseconds, preview.milliseconds);
     if (answer.body.model.sha256 !== model?.sha256) loadModel();
   } catch (error) {
@@ -63,7 +63,7 @@ function classifyFirst(holder) {
 
 async function loadModel() {
   try {
-    model = (await request("/model", "json")).body;
+    model = (await request("model", "json")).body;
     $("key").hidden = true;
     $("forget").hidden = !hasKey();
     showCard(model);
@@ -191,7 +191,7 @@ function forgetKey() {
 
 for (const button of samples) {
   const name = button.value;
-  button.onclick = () => classify(`/ui/samples/${name}.png`, `${name}, a CIFAR-10 test image`, name);
+  button.onclick = () => classify(`ui/samples/${name}.png`, `${name}, a CIFAR-10 test image`, name);
 }
 $("file").onchange = () => {
   classifyFirst($("file"));

@@ -1,4 +1,4 @@
-"""A running service, and the gate and routes of one without a process around them."""
+"""A running service, and the middleware and handlers of one without a process around them."""
 
 import asyncio
 import functools
@@ -18,7 +18,7 @@ from alexnet.inference.classifier import Classifier
 from benchmarks.harness import Server, serving
 from serving.app import Api
 from serving.metrics import Metrics
-from serving.middleware import Gate
+from serving.middleware import ServiceMiddleware
 from serving.settings import Settings
 from tests.models import write_model
 
@@ -26,21 +26,21 @@ AUDIT = Path(__file__).parent / "audit"
 
 
 class App:
-    """The gate and the routes as an ASGI application, with `seen`, the paths that were let through to BentoML."""
+    """Middleware and handlers as an ASGI application, with `seen`, the paths that were let through to BentoML."""
 
     def __init__(self, classifier: Classifier, settings: Settings, behind: ASGIApp | None) -> None:
         self.metrics = Metrics(CollectorRegistry())
         self.api = Api(classifier, settings, self.metrics, concurrency=2)
-        self.routes = dict(self.api.routes())
+        self.routes = dict(self.api.handlers())
         self.seen: list[str] = []
         self._behind = behind or PlainTextResponse("BentoML's own")
-        self.gate = Gate(self._pass_on, settings, lambda: (self.routes, self.metrics))
+        self.middleware = ServiceMiddleware(self._pass_on, settings, lambda: (self.routes, self.metrics))
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The answer to one request, as `httpx.Client.request` would give it."""
 
         async def ask() -> httpx.Response:
-            transport = httpx.ASGITransport(self.gate)
+            transport = httpx.ASGITransport(self.middleware)
             async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
                 return await client.request(method, path, **options)
 
@@ -115,7 +115,7 @@ def client(service: Server) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def make_app(tiny_model: Path) -> Callable[..., App]:
-    """`make_app(api_keys="a,b")` is the gate and the routes with these settings, without a process around them."""
+    """`make_app(api_keys="a,b")` is the middleware and handlers with these settings, without a process around them."""
 
     def make(behind: ASGIApp | None = None, **settings: Any) -> App:
         return App(Classifier(tiny_model, threads=1), Settings(**settings), behind)

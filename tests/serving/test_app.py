@@ -1,10 +1,9 @@
 """The routes: one picture by every way in, batches item by item, the preview and the model's card."""
 
+import asyncio
 import base64
 import io
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from PIL import Image
 
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode
+from serving.body.request import ClassifyRequest
 from serving.settings import Settings
 from tests.images import encode, photo
 from tests.models import CLASSES, SIDE, write_model
@@ -167,21 +167,15 @@ def test_time_is_split_into_stages_and_answers_are_counted_by_class(make_app: Ma
 def test_many_at_once_do_not_mix_up_their_answers(make_app: MakeApp) -> None:
     app = make_app()
     contents = [encode(photo(seed=seed)) for seed in range(12)]
-    expected = [app.api.answer(_job(content)) for content in contents]
-    start = threading.Barrier(12)
+    requests = [ClassifyRequest([content], 5) for content in contents]
 
-    def ask(content: bytes) -> Any:
-        start.wait(10)
-        return app.api.answer(_job(content))
+    async def one_by_one() -> Any:
+        return [await app.api.pipeline.classify(request) for request in requests]
 
-    with ThreadPoolExecutor(12) as threads:
-        assert list(threads.map(ask, contents)) == expected
+    async def together() -> Any:
+        return await asyncio.gather(*[app.api.pipeline.classify(request) for request in requests])
 
-
-def _job(content: bytes) -> Any:
-    from serving.body import Job
-
-    return Job([content], 5)
+    assert asyncio.run(together()) == asyncio.run(one_by_one())
 
 
 @pytest.mark.parametrize("path", ["/docs", "/ui"])
@@ -198,7 +192,7 @@ def test_a_page_may_load_nothing_from_elsewhere(path: str, make_app: MakeApp) ->
 def test_the_root_leads_to_the_page(make_app: MakeApp) -> None:
     response = make_app().get("/")
     assert response.status_code == 307
-    assert response.headers["location"] == "/ui"
+    assert response.headers["location"] == "ui"
 
 
 def test_answers_of_a_model_that_tells_unknown_things_carry_it(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The gate: keys, request ids, one shape for every error, what BentoML gets to see, CORS, counting and logging."""
+"""The middleware: keys, request ids, one shape for errors, what BentoML gets to see, CORS, counting and logging."""
 
 import asyncio
 import hashlib
@@ -333,7 +333,7 @@ def test_who_has_the_first_byte_of_an_answer_finds_it_counted(make_app: MakeApp)
 
     headers = [(b"content-length", b"8"), (b"content-type", b"image/png")]
     scope = {"type": "http", "method": "POST", "path": "/classify", "query_string": b"", "headers": headers}
-    asyncio.run(app.gate(scope, receive, send))  # type: ignore[arg-type]
+    asyncio.run(app.middleware(scope, receive, send))  # type: ignore[arg-type]
     assert counted == [1]
 
 
@@ -372,6 +372,6 @@ def test_what_is_no_http_request_passes(make_app: MakeApp) -> None:
     async def behind(scope: Scope, _: Receive, __: Send) -> None:
         seen.append(scope["type"])
 
-    lifespan = middleware.Gate(behind, app.api._settings, lambda: (app.routes, app.metrics))
+    lifespan = middleware.ServiceMiddleware(behind, app.api._settings, lambda: (app.routes, app.metrics))
     asyncio.run(lifespan({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
     assert seen == ["lifespan"]

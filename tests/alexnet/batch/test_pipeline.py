@@ -1,5 +1,6 @@
 """`alexnet predict`: the service's own answers for every image, a row for every mistake, whatever is asked for."""
 
+import asyncio
 import csv
 import io
 import json
@@ -109,9 +110,9 @@ def test_the_service_answers_the_same(tiny: Path, tmp_path: Path, mixed: Path) -
 
 def _ask(api: Any, content: bytes) -> Any:
     from alexnet.errors import RequestError
-    from serving.body import Job
+    from serving.body.request import ClassifyRequest
 
-    (result,) = api.answer(Job([content], 5))
+    (result,) = asyncio.run(api.pipeline.classify(ClassifyRequest([content], 5)))
     return {"error": result.describe()} if isinstance(result, RequestError) else result
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from alexnet.errors import CODES
 from alexnet.inference.decode import FORMATS
-from serving.body import DEFAULT_TOP_K, MANY, MAX_TOP_K, ONE, TOP_K
+from serving.body.request import DEFAULT_TOP_K, MANY, MAX_TOP_K, ONE, TOP_K
 from serving.context import REQUEST_ID
 from serving.settings import Settings
 

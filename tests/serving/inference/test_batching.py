@@ -1,4 +1,4 @@
-"""Images of several requests in one run: what piles up meanwhile, and nobody waits or fails for others."""
+"""Images of several requests in one run: what is queued meanwhile, and nobody waits or fails for others."""
 
 import asyncio
 import gc
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from alexnet.errors import RequestError
-from serving.batching import MOST, Batches, Pixels
+from serving.inference.batching import MAX_BATCH, Batcher, Pixels
 from serving.limits import Pool
 
 SECONDS = 5.0
@@ -59,9 +59,9 @@ async def until(condition: Any) -> None:
 
 def test_one_image_is_run_at_once_and_by_itself(model: Model) -> None:
     async def main() -> None:
-        batches = Batches(model, 2, Pool(1, 9, SECONDS))
+        batcher = Batcher(model, 2, Pool(1, 9, SECONDS))
         model.release.set()
-        assert list(await batches.run(pixels(7), nothing)) == [7]
+        assert list(await batcher.run(pixels(7), nothing)) == [7]
 
     asyncio.run(main())
     assert model.runs == [[7]]
@@ -71,10 +71,10 @@ def test_one_image_is_run_at_once_and_by_itself(model: Model) -> None:
 def test_what_arrives_meanwhile_is_run_together_and_everyone_gets_his_own(model: Model) -> None:
     async def main() -> None:
         pool = Pool(1, 99, SECONDS)
-        batches = Batches(model, 1, pool)
-        tasks = [asyncio.create_task(batches.run(pixels(0), nothing))]
+        batcher = Batcher(model, 1, pool)
+        tasks = [asyncio.create_task(batcher.run(pixels(0), nothing))]
         await until(lambda: model.runs)
-        tasks += [asyncio.create_task(batches.run(pixels(*range(10 * n, 10 * n + n)), nothing)) for n in range(1, 5)]
+        tasks += [asyncio.create_task(batcher.run(pixels(*range(10 * n, 10 * n + n)), nothing)) for n in range(1, 5)]
         await asyncio.sleep(0)
         assert pool.pending == 5
         threading.Timer(0.05, model.release.set).start()
@@ -88,28 +88,28 @@ def test_what_arrives_meanwhile_is_run_together_and_everyone_gets_his_own(model:
 
 def test_no_run_is_larger_than_the_most(model: Model) -> None:
     async def main() -> None:
-        batches = Batches(model, 1, Pool(1, 99, SECONDS))
-        first = asyncio.create_task(batches.run(pixels(0), nothing))
+        batcher = Batcher(model, 1, Pool(1, 99, SECONDS))
+        first = asyncio.create_task(batcher.run(pixels(0), nothing))
         await until(lambda: model.runs)
-        tasks = [asyncio.create_task(batches.run(pixels(*[n] * (MOST // 2 + 1)), nothing)) for n in range(1, 4)]
+        tasks = [asyncio.create_task(batcher.run(pixels(*[n] * (MAX_BATCH // 2 + 1)), nothing)) for n in range(1, 4)]
         await asyncio.sleep(0)
         model.release.set()
         await asyncio.gather(first, *tasks)
 
     asyncio.run(main())
-    assert [len(run) for run in model.runs] == [1, *[MOST // 2 + 1] * 3]
+    assert [len(run) for run in model.runs] == [1, *[MAX_BATCH // 2 + 1] * 3]
 
 
 def test_a_second_run_may_go_beside_the_first_and_knows_that_it_is_not_alone(model: Model) -> None:
     async def main() -> None:
-        batches = Batches(model, 2, Pool(2, 9, SECONDS))
-        tasks = [asyncio.create_task(batches.run(pixels(1), nothing))]
+        batcher = Batcher(model, 2, Pool(2, 9, SECONDS))
+        tasks = [asyncio.create_task(batcher.run(pixels(1), nothing))]
         await until(lambda: len(model.runs) == 1)
-        tasks.append(asyncio.create_task(batches.run(pixels(2), nothing)))
+        tasks.append(asyncio.create_task(batcher.run(pixels(2), nothing)))
         await until(lambda: len(model.runs) == 2)
         model.release.set()
         await asyncio.gather(*tasks)
-        assert list(await batches.run(pixels(3), nothing)) == [3]
+        assert list(await batcher.run(pixels(3), nothing)) == [3]
 
     asyncio.run(main())
     assert model.alone == [True, False, True]
@@ -118,10 +118,10 @@ def test_a_second_run_may_go_beside_the_first_and_knows_that_it_is_not_alone(mod
 def test_an_image_that_cannot_be_run_fails_alone(model: Model) -> None:
     async def main() -> None:
         pool = Pool(1, 9, SECONDS)
-        batches = Batches(model, 1, pool)
-        tasks = [asyncio.create_task(batches.run(pixels(0), nothing))]
+        batcher = Batcher(model, 1, pool)
+        tasks = [asyncio.create_task(batcher.run(pixels(0), nothing))]
         await until(lambda: model.runs)
-        tasks += [asyncio.create_task(batches.run(pixels(n), nothing)) for n in (12, 13, 14)]
+        tasks += [asyncio.create_task(batcher.run(pixels(n), nothing)) for n in (12, 13, 14)]
         await asyncio.sleep(0)
         model.release.set()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
@@ -137,8 +137,8 @@ def test_what_waits_too_long_is_never_run_and_what_runs_keeps_its_place(model: M
 
     async def main() -> None:
         pool = Pool(1, 9, 0.1)
-        batches = Batches(model, 1, pool)
-        tasks = [asyncio.create_task(batches.run(pixels(n), lambda n=n: begun.append(n))) for n in (1, 2, 3)]
+        batcher = Batcher(model, 1, pool)
+        tasks = [asyncio.create_task(batcher.run(pixels(n), lambda n=n: begun.append(n))) for n in (1, 2, 3)]
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert [getattr(answer, "code", None) for answer in answers] == ["timed_out"] * 3
         assert pool.pending == len(begun)
@@ -153,12 +153,12 @@ def test_what_waits_too_long_is_never_run_and_what_runs_keeps_its_place(model: M
 def test_a_client_that_goes_away_does_not_free_the_place_of_its_images(model: Model) -> None:
     async def main() -> None:
         pool = Pool(1, 0, SECONDS)
-        batches = Batches(model, 1, pool)
-        task = asyncio.create_task(batches.run(pixels(1), nothing))
+        batcher = Batcher(model, 1, pool)
+        task = asyncio.create_task(batcher.run(pixels(1), nothing))
         await until(lambda: model.runs)
         task.cancel()
         with pytest.raises(RequestError) as refused:
-            await batches.run(pixels(2), nothing)
+            await batcher.run(pixels(2), nothing)
         assert refused.value.code == "overloaded"
         model.release.set()
         await until(lambda: pool.pending == 0)
@@ -168,18 +168,18 @@ def test_a_client_that_goes_away_does_not_free_the_place_of_its_images(model: Mo
 
 def test_threads_wait_for_their_turn_and_get_answers_and_errors(model: Model) -> None:
     model.release.set()
-    batches = Batches(model, 1, Pool(1, 0, SECONDS))
-    assert list(batches.run_in_turn(pixels(5, 6))) == [5, 6]
+    batcher = Batcher(model, 1, Pool(1, 0, SECONDS))
+    assert list(batcher.run_in_turn(pixels(5, 6))) == [5, 6]
     with pytest.raises(ZeroDivisionError):
-        batches.run_in_turn(pixels(13))
+        batcher.run_in_turn(pixels(13))
 
 
 def test_its_threads_end_with_it(model: Model) -> None:
     before = set(threading.enumerate())
-    batches = Batches(model, 3, Pool(1, 0, SECONDS))
+    batcher = Batcher(model, 3, Pool(1, 0, SECONDS))
     own = set(threading.enumerate()) - before
     assert len(own) == 3
-    del batches
+    del batcher
     gc.collect()
     for thread in own:
         thread.join(SECONDS)

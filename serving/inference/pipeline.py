@@ -1,6 +1,6 @@
-"""Jobs to answers: images are decoded, run through the model with those of other requests, and named.
+"""Images to predictions: decoded, run through the model with those of other requests, and named.
 
-In: a `Job`, the bytes of images. Out: in the place of each what is said about it, or the error that it alone gets.
+In: a `ClassifyRequest`, the bytes of images. Out: in the place of each its prediction, or the error that it alone gets.
 A single small image, as the model wants them, is decoded where it arrives, and while there is no other request a quick
 model runs there as well: handing it to a thread and back takes longer than it would keep anyone waiting. Everything
 else is decoded in the threads of the pool.
@@ -16,13 +16,13 @@ import numpy.typing as npt
 from alexnet.errors import RequestError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode, to_png
-from serving.batching import MOST, Batches
-from serving.body import Job
+from serving.body.request import ClassifyRequest
+from serving.inference.batching import MAX_BATCH, Batcher
 from serving.limits import Pool
 from serving.metrics import Metrics
 from serving.settings import Settings
 
-Answer = dict[str, Any]  # `predictions`, best first, and `unknown` where the model tells
+Prediction = dict[str, Any]  # `predictions`, best first, and `unknown` where the model tells
 
 _SCORE_DIGITS: Final = 6  # float32 has no more that mean anything
 # What is decoded where it arrives, in about a tenth of a millisecond, or a few when someone tries hard.
@@ -32,63 +32,68 @@ _QUICK_SECONDS: Final = 0.003  # for a run of the model, during which no other r
 _WARM_UP_SECONDS: Final = 0.05
 
 
-class Answering:
+class Pipeline:
     """`concurrency` threads that decode, as many runs of the model, and as much waiting as the settings say.
 
-    `in_hand` tells how many requests there are. The model is warm afterwards.
+    `in_flight` tells how many requests there are. The model is warm afterwards.
     """
 
     def __init__(
-        self, classifier: Classifier, settings: Settings, metrics: Metrics, concurrency: int, in_hand: Callable[[], int]
+        self,
+        classifier: Classifier,
+        settings: Settings,
+        metrics: Metrics,
+        concurrency: int,
+        in_flight: Callable[[], int],
     ) -> None:
         self._classifier = classifier
         self._metrics = metrics
         self._max_pixels = settings.max_pixels
-        self._in_hand = in_hand
+        self._in_flight = in_flight
         self._quick = _seconds(classifier) < _QUICK_SECONDS
         self._pool = Pool(concurrency, settings.queue, settings.time_limit)
-        self._batches = Batches(self._run_model, min(concurrency, classifier.runs), self._pool)
+        self._batcher = Batcher(self._run_model, min(concurrency, classifier.runs), self._pool)
 
-    async def answer(self, job: Job) -> list[Answer | RequestError]:
-        """For each image of `job` its answer, or the error that it alone gets.
+    async def classify(self, request: ClassifyRequest) -> list[Prediction | RequestError]:
+        """For each image of `request` its answer, or the error that it alone gets.
 
         Raises `RequestError`: `overloaded` when too much waits, `timed_out` when it takes too long.
         """
         asked = time.perf_counter()
-        if len(job.images) == 1:
+        if len(request.images) == 1:
             self._pool.check()
-            pixels = self._decode_small(job.images[0])
+            pixels = self._decode_small(request.images[0])
             if isinstance(pixels, RequestError):
                 return [pixels]
             if pixels is not None:
-                if self._quick and self._in_hand() == 1 and not self._pool.pending:
+                if self._quick and self._in_flight() == 1 and not self._pool.pending:
                     self._begin(asked)
                     (row,) = self._run_model(pixels[None], True)
                 else:
-                    (row,) = await self._batches.run(pixels[None], lambda: self._begin(asked))
-                return [self._name(row, job.top_k)]
+                    (row,) = await self._batcher.run(pixels[None], lambda: self._begin(asked))
+                return [self._name(row, request.top_k)]
 
-        def work() -> list[Answer | RequestError]:
+        def work() -> list[Prediction | RequestError]:
             self._begin(asked)
-            return self.answer_here(job)
+            return self.classify_blocking(request)
 
         return await self._pool.run(work)
 
-    def answer_here(self, job: Job) -> list[Answer | RequestError]:
+    def classify_blocking(self, request: ClassifyRequest) -> list[Prediction | RequestError]:
         """The same, all of it in this thread but the model."""
-        results: list[Any] = list(job.images)
+        results: list[Any] = list(request.images)
         pixels = np.empty((len(results), *self._classifier.image_shape), np.uint8)
         with self._metrics.stage("decode"):
-            for place, image in enumerate(job.images):
+            for place, image in enumerate(request.images):
                 try:
                     pixels[place] = self._decode(image)
                 except RequestError as error:
                     results[place] = error
         places = [place for place, result in enumerate(results) if not isinstance(result, RequestError)]
-        for first in range(0, len(places), MOST):
-            run = places[first : first + MOST]
-            for place, row in zip(run, self._batches.run_in_turn(pixels[run]), strict=True):
-                results[place] = self._name(row, job.top_k)
+        for first in range(0, len(places), MAX_BATCH):
+            run = places[first : first + MAX_BATCH]
+            for place, row in zip(run, self._batcher.run_in_turn(pixels[run]), strict=True):
+                results[place] = self._name(row, request.top_k)
         return results
 
     async def preview(self, image: bytes | RequestError) -> bytes:
@@ -128,12 +133,12 @@ class Answering:
         unknown = [None] * len(pixels) if answers.unknown is None else answers.unknown.tolist()
         return list(zip(answers.probabilities, unknown, strict=True))
 
-    def _name(self, row: tuple[npt.NDArray[np.float32], bool | None], count: int) -> Answer:
+    def _name(self, row: tuple[npt.NDArray[np.float32], bool | None], count: int) -> Prediction:
         probabilities, unknown = row
         best = np.argsort(-probabilities, kind="stable")[:count].tolist()
         scores = probabilities.tolist()
         classes = self._classifier.classes
-        answer: Answer = {
+        answer: Prediction = {
             "predictions": [{"label": classes[i], "score": round(scores[i], _SCORE_DIGITS)} for i in best]
         }
         if unknown is not None:

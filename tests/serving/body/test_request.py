@@ -12,7 +12,7 @@ import pytest
 from starlette.requests import Request
 
 from alexnet.errors import RequestError
-from serving.body import DEFAULT_TOP_K, Job, read_job
+from serving.body.request import DEFAULT_TOP_K, ClassifyRequest, read_request
 from serving.limits import MemoryBudget
 from serving.settings import Settings
 
@@ -58,8 +58,8 @@ def read(
     chunk_seconds: float = 0,
     ends: bool = True,
     memory: MemoryBudget | None = None,
-) -> Job:
-    """What `read_job` makes of a body that comes in these chunks; without `ends` the client hangs up after them."""
+) -> ClassifyRequest:
+    """What `read_request` makes of a body that comes in these chunks; without `ends` the client hangs up after them."""
     received = iter([chunks] if isinstance(chunks, bytes) else chunks)
 
     async def receive() -> dict[str, Any]:
@@ -78,7 +78,7 @@ def read(
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
     }
     with (memory or budget(settings.max_body_bytes)).hold() as add:
-        return asyncio.run(read_job(Request(scope, receive), settings, classes, add, batch=batch))
+        return asyncio.run(read_request(Request(scope, receive), settings, classes, add, batch=batch))
 
 
 def refused(*arguments: Any, **options: Any) -> str:
@@ -87,7 +87,7 @@ def refused(*arguments: Any, **options: Any) -> str:
     return caught.value.code
 
 
-def codes(job: Job) -> list[str | None]:
+def codes(job: ClassifyRequest) -> list[str | None]:
     """Of each image the code of its error; None where there are bytes."""
     return [image.code if isinstance(image, RequestError) else None for image in job.images]
 
@@ -107,7 +107,7 @@ def codes(job: Job) -> list[str | None]:
     ],
 )
 def test_the_raw_body_is_one_image_whatever_its_label(media_type: str | None) -> None:
-    assert read(PICTURE, media_type) == Job([PICTURE], DEFAULT_TOP_K)
+    assert read(PICTURE, media_type) == ClassifyRequest([PICTURE], DEFAULT_TOP_K)
 
 
 @pytest.mark.parametrize("label", ["image/jpeg", "image/png", "text/plain", "application/json", "", "nonsense"])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from benchmarks.harness import Server
-from serving import openapi
+from serving.api import openapi
 from serving.settings import Settings
 from tests.models import CLASSES
 

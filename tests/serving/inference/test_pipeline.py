@@ -13,10 +13,10 @@ from prometheus_client import CollectorRegistry
 
 from alexnet.errors import RequestError
 from alexnet.inference.classifier import Classifier
-from serving import pipeline
-from serving.body import Job
+from serving.body.request import ClassifyRequest
+from serving.inference import pipeline
+from serving.inference.pipeline import Pipeline
 from serving.metrics import Metrics
-from serving.pipeline import Answering
 from serving.settings import Settings
 from tests.images import encode, photo
 
@@ -30,12 +30,12 @@ class Threads:
     """Which thread decodes and which runs the model."""
 
     def __init__(
-        self, model: Path, monkeypatch: pytest.MonkeyPatch, in_hand: Callable[[], int], **settings: Any
+        self, model: Path, monkeypatch: pytest.MonkeyPatch, in_flight: Callable[[], int], **settings: Any
     ) -> None:
         self.decoding: list[str] = []
         self.running: list[str] = []
         classifier = Classifier(model, threads=1)
-        self.answering = Answering(classifier, Settings(**settings), Metrics(CollectorRegistry()), 2, in_hand)
+        self.pipeline = Pipeline(classifier, Settings(**settings), Metrics(CollectorRegistry()), 2, in_flight)
         decode, answer = pipeline.decode, classifier.answer
 
         def watched_decode(*arguments: Any) -> Any:
@@ -50,7 +50,7 @@ class Threads:
         monkeypatch.setattr(classifier, "answer", watched_answer)
 
     def ask(self, *images: bytes) -> Any:
-        return asyncio.run(self.answering.answer(Job(list(images), 3)))
+        return asyncio.run(self.pipeline.classify(ClassifyRequest(list(images), 3)))
 
 
 HERE = threading.current_thread().name.partition("-")[0]
@@ -106,7 +106,7 @@ def test_who_finds_no_place_is_told_so_before_anything_is_decoded(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = Threads(tiny_model, monkeypatch, lambda: 1, queue=0)
-    threads.answering._pool.pending = 2
+    threads.pipeline._pool.pending = 2
     for image in (SMALL, LARGE):
         with pytest.raises(RequestError) as refused:
             threads.ask(image)
@@ -119,5 +119,5 @@ def test_the_model_is_warm_before_the_first_request(tiny_model: Path, monkeypatc
     classifier = Classifier(tiny_model, threads=1)
     predict = classifier.predict
     monkeypatch.setattr(classifier, "predict", lambda pixels: (runs.append(pixels), predict(pixels))[1])
-    Answering(classifier, Settings(), Metrics(CollectorRegistry()), 1, lambda: 1)
+    Pipeline(classifier, Settings(), Metrics(CollectorRegistry()), 1, lambda: 1)
     assert runs

@@ -12,8 +12,8 @@ from alexnet.errors import CODES
 from benchmarks.harness import Server
 from serving.settings import PREFIX, Settings
 from tests.images import encode, photo
+from tests.serving.api.test_openapi import NOT_DESCRIBED, MakeApp
 from tests.serving.conftest import App
-from tests.serving.test_openapi import NOT_DESCRIBED, MakeApp
 from tools import api_page
 
 pytestmark = pytest.mark.filterwarnings(

@@ -1,0 +1,1 @@
+"""HTTP request bodies to the bytes of images."""

@@ -1,0 +1,134 @@
+"""HTTP requests to images.
+
+In: a multipart form (field `image`, or repeated `images`), the raw bytes of one image, or JSON with base64. Out:
+`ClassifyRequest`, the images in order and how many classes are wanted. Bodies are counted and timed as they come;
+nothing is fetched from anywhere, and nothing is written to disk.
+"""
+
+import asyncio
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.requests import ClientDisconnect, Request
+
+from alexnet.errors import RequestError
+from serving.body import json_body, multipart
+from serving.settings import Settings
+
+ONE: Final = "image"
+MANY: Final = "images"
+TOP_K: Final = "top_k"
+DEFAULT_TOP_K: Final = 5
+MAX_TOP_K: Final = 10
+
+_MULTIPART: Final = "multipart/form-data"
+_JSON: Final = "application/json"
+_MAX_TEXT_FIELDS: Final = 16
+_SMALL_BYTES: Final = 65_536  # of a body that is parsed where it arrives; a larger one in a thread
+Fields = dict[str, list[Any]]
+# Counts bytes that are held for a request. Raises `RequestError` `overloaded` when there is no room for them.
+Hold = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class ClassifyRequest:
+    """What a client asks for. An image that could not be read stands as its error, in its own place."""
+
+    images: list[bytes | RequestError]
+    top_k: int
+
+
+async def read_request(
+    request: Request, settings: Settings, classes: int, hold: Hold, *, batch: bool
+) -> ClassifyRequest:
+    """The images of `request`; with `batch` any number up to the limit, without it exactly one.
+
+    `classes` bounds `top_k`; `hold` is told of each chunk of the body. Raises `RequestError` when there is no image, or
+    the body is too large, too slow, malformed or of an unknown type.
+    """
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise RequestError("unsupported_media_type", "The body is compressed; send it without Content-Encoding.")
+    content_type = request.headers.get("content-type", "")
+    media_type = content_type.partition(";")[0].strip().lower()
+    if media_type not in (_MULTIPART, _JSON) and (batch or not _is_raw(media_type)):
+        raise _unsupported(media_type, batch)
+    body = await _receive(request, settings, hold)
+    if _is_raw(media_type):
+        fields: Fields = {ONE: [body]}
+    else:
+        arguments = (body, content_type, media_type, settings.max_images, batch)
+        fields = _parse(*arguments) if len(body) <= _SMALL_BYTES else await asyncio.to_thread(_parse, *arguments)
+    return _to_classify_request(fields, request, settings.max_images, classes, batch)
+
+
+async def _receive(request: Request, settings: Settings, hold: Hold) -> bytes:
+    """The whole body. Raises `RequestError` as soon as it is known to be larger than the limit, or late."""
+    limit = settings.max_body_bytes
+    too_large = RequestError("body_too_large", f"The body is larger than {limit} bytes.")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > limit:
+        raise too_large
+    body = io.BytesIO()  # unlike a list of chunks it needs no copy at the end
+    try:
+        async with asyncio.timeout(settings.upload_time_limit):
+            async for chunk in request.stream():
+                if body.tell() + len(chunk) > limit:
+                    raise too_large
+                hold(len(chunk))
+                body.write(chunk)
+    except ClientDisconnect as error:
+        raise RequestError("malformed_request", "The body ended before its announced end.") from error
+    except TimeoutError as error:
+        message = f"The body did not arrive within {settings.upload_time_limit:g} seconds."
+        raise RequestError("upload_too_slow", message) from error
+    return body.getvalue()
+
+
+def _parse(body: bytes, content_type: str, media_type: str, max_images: int, batch: bool) -> Fields:
+    if media_type == _JSON:
+        return json_body.parse(body, max_images, batch=batch, one=ONE, many=MANY)
+    fields = multipart.parse(body, content_type, max_images, _MAX_TEXT_FIELDS)
+    for name in (ONE, MANY):
+        if any(isinstance(value, str) for value in fields.get(name, [])):
+            raise RequestError(
+                "not_a_file",
+                f"The field {name!r} holds text; send a file (curl -F {name}=@FILE). URLs are not fetched.",
+            )
+    return dict(fields)
+
+
+def _to_classify_request(
+    fields: Fields, request: Request, max_images: int, classes: int, batch: bool
+) -> ClassifyRequest:
+    images = fields.get(MANY, []) + fields.get(ONE, []) if batch else fields.get(ONE, [])
+    limit = max_images if batch else 1
+    if not images and not (batch and MANY in fields):
+        name = MANY if batch else ONE
+        raise RequestError("missing_image", f"There is no {name!r} in the body; curl sends one with -F {name}=@FILE.")
+    if len(images) > limit:
+        raise RequestError("too_many_images", f"At most {limit} image{'s' * (limit > 1)} in a request.")
+    top_k = fields.get(TOP_K) or request.query_params.getlist(TOP_K) or [min(DEFAULT_TOP_K, classes)]
+    return ClassifyRequest(images, _to_top_k(top_k[-1], classes))
+
+
+def _is_raw(media_type: str) -> bool:
+    return media_type in ("", "application/octet-stream") or media_type.startswith("image/")
+
+
+def _unsupported(media_type: str, batch: bool) -> RequestError:
+    ways = f"{_MULTIPART} or {_JSON}" if batch else f"{_MULTIPART}, {_JSON} or the image itself as image/*"
+    return RequestError(
+        "unsupported_media_type", f"Content type {media_type[:80] or '(none)'!r} is not read here; send {ways}."
+    )
+
+
+def _to_top_k(value: Any, classes: int) -> int:
+    limit = min(classes, MAX_TOP_K)
+    if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value):
+        value = int(value)
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= limit:
+        raise RequestError("invalid_top_k", f"{TOP_K} must be an integer from 1 to {limit}.")
+    return value
