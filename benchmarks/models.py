@@ -5,7 +5,6 @@ computes takes the same time whatever its weights are.
 """
 
 import argparse
-import json
 import sys
 import warnings
 from pathlib import Path
@@ -42,6 +41,7 @@ def make_fresh(path: Path) -> None:
     import torch
 
     from alexnet import files
+    from alexnet.inference.metadata import ModelMetadata
     from training.networks.alexnet import AlexNet
 
     torch.manual_seed(0)
@@ -60,8 +60,7 @@ def make_fresh(path: Path) -> None:
         )
     assert program is not None
     model = program.model_proto
-    described = {"name": "alexnet-fresh-weights", "classes": json.dumps(CLASSES), "input_size": str(INPUT_SIZE)}
-    for key, value in described.items():
-        model.metadata_props.add(key=key, value=value)
+    described = ModelMetadata(name="alexnet-fresh-weights", classes=CLASSES, input_size=INPUT_SIZE)
+    onnx.helper.set_model_props(model, described.to_props())
     with files.replacing(path) as partial:
         onnx.save(model, partial)

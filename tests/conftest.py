@@ -21,6 +21,7 @@ from PIL import Image
 
 from alexnet.datasets import cifar10
 from alexnet.datasets.cifar10 import Images
+from tests.models import write_model
 from training.settings import Settings
 
 FIXTURE = Path(__file__).parent / "data" / "cifar10"
@@ -113,6 +114,12 @@ def small_model(session_path: Path, data_root: Path, small_run: Path) -> Path:
     from training.export import onnx_export
 
     return onnx_export.export(small_run, data_root, session_path / "model" / "small.onnx")
+
+
+@pytest.fixture(scope="session")
+def tiny_model(session_path: Path) -> Path:
+    """An ONNX file with the signature of ours, that answers at once."""
+    return write_model(session_path / "tiny.onnx")
 
 
 @pytest.fixture

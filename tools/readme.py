@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 from alexnet import files
 from alexnet.errors import RequestError
 from alexnet.inference.classifier import Classifier
+from alexnet.inference.metadata import ModelMetadata
 from alexnet.markdown import replace_section
 from alexnet.paths import ROOT
 from serving.app import Api
@@ -53,29 +54,31 @@ def _numbers() -> str:
     low, high = metrics["accuracy_interval_95"]
     classes = metrics["classes"]
     facts = _classifier().metadata
-    epoch, epochs = json.loads(facts["metrics"])["epoch"], json.loads(facts["settings"])["epochs"]
-    layers = "whole" if facts["rank"] == "full" else f"factorised to rank {facts['rank']}"
+    assert facts.validation is not None
+    assert facts.settings is not None
+    layers = "whole" if facts.rank is None else f"factorised to rank {facts.rank}"
     names, values = " | ".join(classes), " | ".join(f"{row['accuracy']:.3f}" for row in classes.values())
     return (
         f"| accuracy (95 % interval) | macro F1 | weighted F1 | size |\n|---|---|---|---|\n"
         f"| {metrics['accuracy']:.4f} ({low:.4f} to {high:.4f}) | {metrics['macro_f1']:.4f} | "
         f"{metrics['weighted_f1']:.4f} | {metrics['model']['bytes'] / 1e6:.1f} MB |\n\n"
-        f"The model is that of epoch {epoch} of a run of {epochs}, its two large linear layers {layers}. "
+        f"The model is that of epoch {facts.validation.epoch} of a run of {facts.settings.epochs}, "
+        f"its two large linear layers {layers}. "
         f"{_compression(facts, metrics)}Accuracy of each class:\n\n"
         f"| {names} |\n|{'---|' * len(classes)}\n| {values} |\n"
     )
 
 
-def _compression(facts: dict[str, str], metrics: dict[str, Any]) -> str:
+def _compression(facts: ModelMetadata, metrics: dict[str, Any]) -> str:
     """What `alexnet compress` did to the model, when it did."""
-    if "compression" not in facts:
+    found, calibration = facts.compression, metrics["calibration"]
+    if found is None:
         return ""
-    found, calibration = json.loads(facts["compression"]), metrics["calibration"]
     now, before = (100 * errors["expected_calibration_error"] for errors in (calibration, calibration["before"]))
-    flags = f"--rank {found.get('rank_asked') or 'auto'} --fine-tune-steps {found['fine_tune_steps']}"
+    flags = f"--rank {found.rank_asked or 'auto'} --fine-tune-steps {found.fine_tune_steps}"
     return (
         f"`alexnet compress {flags}` made it of the run "
-        f"({facts['precision']}) and calibrated it: the expected calibration error is {now:.1f} %, and was "
+        f"({facts.precision}) and calibrated it: the expected calibration error is {now:.1f} %, and was "
         f"{before:.1f} %. "
     )
 

@@ -4,21 +4,17 @@ In: the metadata of a model file, the content of its `metrics.json`, and what wa
 front matter that model hubs read (https://huggingface.co/docs/hub/model-cards).
 """
 
-import dataclasses
-import json
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any, Final
 
 from alexnet.evaluation.intervals import wilson
 from alexnet.evaluation.scores import Pair
+from alexnet.inference.metadata import ModelMetadata
 from alexnet.markdown import enumerate_words, items, table
-from training.settings import Settings
 
 HARDEST: Final = "hardest.png"
 
 _MEGA: Final = 1e6
-_OWN: Final = "pictures_sha256"  # among the facts of a model that learnt from pictures of one's own
 
 _SEEN: Final = "cifar100-unknowns"
 # Images of a copy of CIFAR-10 that were at hand only as JPEG, by the SHA-256 of the file that holds them.
@@ -31,7 +27,7 @@ _APPROXIMATE: Final = {
 
 
 def render(
-    facts: Mapping[str, str], metrics: dict[str, Any], pairs: Sequence[Pair], f1_interval: tuple[float, float]
+    facts: ModelMetadata, metrics: dict[str, Any], pairs: Sequence[Pair], f1_interval: tuple[float, float]
 ) -> str:
     """The page, from the `facts` of the model file and its `metrics`."""
     parts = [
@@ -52,8 +48,8 @@ def render(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _front_matter(facts: Mapping[str, str], metrics: dict[str, Any]) -> str:
-    own = _OWN in facts
+def _front_matter(facts: ModelMetadata, metrics: dict[str, Any]) -> str:
+    own = facts.image_folder_sha256 is not None
     kind, name = ("other", "pictures of one's own") if own else ("cifar10", "CIFAR-10")
     datasets = "" if own else "datasets: [cifar10]\n"
     return (
@@ -68,8 +64,8 @@ def _front_matter(facts: Mapping[str, str], metrics: dict[str, Any]) -> str:
     )
 
 
-def _head(facts: Mapping[str, str], metrics: dict[str, Any]) -> str:
-    size, model = facts["input_size"], metrics["model"]
+def _head(facts: ModelMetadata, metrics: dict[str, Any]) -> str:
+    size, model = facts.input_size, metrics["model"]
     return (
         f"# {model['name']}\n\n"
         f"AlexNet (five convolutions, three linear layers) that sees an image of 32 by 32 pixels at {size} by {size} "
@@ -200,61 +196,59 @@ def _parity(found: dict[str, Any]) -> str:
     return f"## The same answers elsewhere\n\n{items(lines)}" if lines else ""
 
 
-def _recipe(facts: Mapping[str, str]) -> str:
-    settings, published = Settings.from_dict(json.loads(facts["settings"])), Settings()
-    rows = []
-    for item in dataclasses.fields(Settings):
-        value, usual = getattr(settings, item.name), getattr(published, item.name)
-        if isinstance(value, str) and "/" in value:  # a path of the machine that trained it
-            value = Path(value).name
-        if value != usual:
-            rows.append([item.metadata["help"], f"`--{item.name.replace('_', '-')}`", str(value), str(usual)])
-    row = json.loads(facts["metrics"])
+def _recipe(facts: ModelMetadata) -> str:
+    settings, row = facts.settings, facts.validation
+    assert settings is not None
+    assert row is not None
+    rows = [
+        [f"`--{name.replace('_', '-')}`", ", ".join(value) if isinstance(value, tuple) else str(value)]
+        for name, value in settings.model_dump().items()
+    ]
     return (
         "## The recipe\n\n"
-        f"Weights of epoch {row['epoch']} of {settings.epochs}: validation accuracy {row['validation_accuracy']:.4f}. "
-        "Where the run differs from the published one (the other settings are those of `alexnet train`):\n\n"
-        f"{table(('', 'flag', 'here', 'published'), rows, texts=4)}"
+        f"Weights of epoch {row.epoch} of {settings.epochs}: validation accuracy {row.validation_accuracy:.4f}. "
+        f"The settings of `alexnet train`:\n\n{table(('flag', 'value'), rows, texts=2)}"
     )
 
 
-def _compression(facts: Mapping[str, str]) -> str:
-    if "compression" not in facts:
+def _compression(facts: ModelMetadata) -> str:
+    found, environment = facts.compression, facts.compressed_with
+    if found is None or environment is None:
         return ""
-    found = json.loads(facts["compression"])
     rows = [
         [
-            step["step"],
-            f"{step['bytes'] / _MEGA:.2f}",
-            *("" if step[key] is None else f"{step[key]:.4f}" for key in ("accuracy", "macro_f1")),
-            *(f"{step['milliseconds'][size]:.2f}" for size in ("1", "32")),
+            step.name,
+            f"{step.bytes / _MEGA:.2f}",
+            *("" if value is None else f"{value:.4f}" for value in (step.accuracy, step.macro_f1)),
+            *(f"{step.latency_ms[size]:.2f}" for size in (1, 32)),
         ]
-        for step in found["steps"]
+        for step in found.steps
     ]
     header = ("step", "MB", "accuracy", "macro F1", "ms at batch 1", "ms at batch 32")
     return (
         "## From the run to the file\n\n"
-        f"`alexnet compress --rank {found.get('rank_asked') or 'auto'} --fine-tune-steps {found['fine_tune_steps']} "
-        f"--precision {facts['precision']}`, measured on the {found['validation_images']:,} validation images; the "
-        f"times were taken beside each other on {json.loads(facts['compressed_with'])['cpu']}:\n\n{table(header, rows)}"
+        f"`alexnet compress --rank {found.rank_asked or 'auto'} --fine-tune-steps {found.fine_tune_steps} "
+        f"--precision {facts.precision}`, measured on the {found.validation_images:,} validation images; the "
+        f"times were taken beside each other on {environment['cpu']}:\n\n{table(header, rows)}"
     )
 
 
-def _data(facts: Mapping[str, str], metrics: dict[str, Any]) -> str:
-    settings = json.loads(facts["settings"])
-    if _OWN in facts:
+def _data(facts: ModelMetadata, metrics: dict[str, Any]) -> str:
+    settings = facts.settings
+    assert settings is not None
+    if facts.image_folder_sha256 is not None:
         return (
-            f"## Data\n\nPictures of one's own, {settings['validation_images']:,} of the training part held out for "
-            f"choosing; their SHA-256 as decoded is `{facts[_OWN]}`."
+            f"## Data\n\nPictures of one's own, {settings.validation_images:,} of the training part held out for "
+            f"choosing; their SHA-256 as decoded is `{facts.image_folder_sha256}`."
         )
     text = (
         "## Data\n\n"
         "[CIFAR-10](https://www.cs.toronto.edu/~kriz/cifar.html) (A. Krizhevsky, 2009): 50,000 training images, of "
-        f"which {settings['validation_images']:,} were held out for choosing, and 10,000 test images. "
+        f"which {settings.validation_images:,} were held out for choosing, and 10,000 test images. "
     )
-    if settings["init"].endswith(".pt"):
-        text += f"All layers start from those of another run, `{settings['init']}`. "
-    elif settings["init"] != "none":
+    if settings.init.endswith(".pt"):
+        text += f"All layers start from those of another run, `{settings.init}`. "
+    elif settings.init != "none":
         text += "The convolutions start from AlexNet's ImageNet weights, the linear layers fresh. "
     for name, sha256 in metrics["data"]["sha256"].items():
         if numbers := _APPROXIMATE.get(sha256):
@@ -266,10 +260,10 @@ def _data(facts: Mapping[str, str], metrics: dict[str, Any]) -> str:
     return text.strip()
 
 
-def _limits(facts: Mapping[str, str], metrics: dict[str, Any]) -> str:
+def _limits(facts: ModelMetadata, metrics: dict[str, Any]) -> str:
     worst = min(metrics["classes"], key=lambda name: metrics["classes"][name]["accuracy"])
     lines = ["It sees 32 by 32 pixels, whatever the size of the picture: small things in a large picture are lost."]
-    if _OWN not in facts:
+    if facts.image_folder_sha256 is None:
         lines.append(
             "Its classes are those of CIFAR-10, from before 2009; there are no people, and no class for nothing."
         )
@@ -281,15 +275,15 @@ def _limits(facts: Mapping[str, str], metrics: dict[str, Any]) -> str:
     return f"## Limits\n\n{items(lines)}"
 
 
-def _provenance(facts: Mapping[str, str], metrics: dict[str, Any]) -> str:
+def _provenance(facts: ModelMetadata, metrics: dict[str, Any]) -> str:
     rows = [
         ["model.onnx, SHA-256", f"`{metrics['model']['sha256']}`"],
-        ["checkpoint, SHA-256", f"`{facts['checkpoint_sha256']}`"],
-        ["run", facts["run"]],
+        ["checkpoint, SHA-256", f"`{facts.checkpoint_sha256}`"],
+        ["run", str(facts.run)],
         *(
-            [about, ", ".join(f"{name} {version}" for name, version in json.loads(facts[key]).items())]
-            for about, key in (("exported with", "exported_with"), ("compressed with", "compressed_with"))
-            if key in facts
+            [about, ", ".join(f"{name} {version}" for name, version in found.items())]
+            for about, found in (("exported with", facts.exported_with), ("compressed with", facts.compressed_with))
+            if found is not None
         ),
         ["measured with", ", ".join(f"{name} {version}" for name, version in metrics["environment"].items())],
     ]

@@ -6,7 +6,6 @@ file comes from. Out: `metrics.json` (with the SHA-256 of the model and the vers
 out.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -112,24 +111,23 @@ def read(classifier: Classifier, model: Path, root: Path, split: Split) -> tuple
 
     Raises `UserError` on damaged data, other classes, or a file that does not say what its run held out.
     """
-    known = dataset.Known(classifier.classes, classifier.metadata.get("pictures_sha256"))
+    known = dataset.Known(classifier.classes, classifier.metadata.image_folder_sha256)
     if split == "test":
         if not dataset.is_pictures(root):
             dataset.check(root, known, model)
             cifar10.ensure_downloaded(root)
         images, facts = dataset.read_test(root, classifier.classes)
         return images, {"split": split, "images": len(images), **facts}
-    try:
-        settings = json.loads(classifier.metadata["settings"])
-        count, seed = settings["validation_images"], settings["seed"]
-        row = json.loads(classifier.metadata["metrics"])
-    except (KeyError, ValueError) as error:
-        raise UserError(
-            f"{model} does not say which images its run validated on; export it with `alexnet export RUN`"
-        ) from error
-    parts = dataset.read_again(root, known, count, seed, model)
+    settings, row = classifier.metadata.settings, classifier.metadata.validation
+    if settings is None or row is None:
+        raise UserError(f"{model} does not say which images its run validated on; export it with `alexnet export RUN`")
+    parts = dataset.read_again(root, known, settings.validation_images, settings.seed, model)
     sha256 = dataset.digests(root, cifar10.TRAIN_FILES) if known.pictures is None else {"pictures": known.pictures}
-    facts = {"seed": seed, "training_images": len(parts.training), "row_of_the_trainer": row}
+    facts = {
+        "seed": settings.seed,
+        "training_images": len(parts.training),
+        "row_of_the_trainer": row.model_dump(),
+    }
     return parts.validation, {"split": split, "images": len(parts.validation), **facts, "sha256": sha256}
 
 
@@ -162,7 +160,7 @@ def _report(
             "name": classifier.name,
             "sha256": classifier.sha256,
             "bytes": model.stat().st_size,
-            "run": classifier.metadata.get("run"),
+            "run": classifier.metadata.run,
         },
         "data": facts,
         "accuracy": scores.accuracy,

@@ -28,9 +28,8 @@ _SEED: Final = 1  # not that of the images on which the score was chosen
 
 def temperature_of(classifier: Classifier) -> Temperature | None:
     """The temperature by which the file was calibrated, where it was."""
-    if classifier.temperature is None:
-        return None
-    return Temperature(classifier.temperature, float(classifier.metadata.get("temperature_slope", 0)))
+    found = classifier.metadata
+    return None if found.temperature is None else Temperature(found.temperature, found.temperature_slope)
 
 
 def calibrate(answers: Answers, labels: npt.NDArray[np.int64], temperature: Temperature | None) -> dict[str, Any]:

@@ -7,8 +7,6 @@ All that is known about the model is read from its file; torch is not needed.
 
 import hashlib
 import importlib.metadata
-import json
-import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,11 +22,11 @@ import onnxruntime as ort
 
 from alexnet.errors import UserError
 from alexnet.inference.cpus import usable_cpus
+from alexnet.inference.metadata import ModelMetadata
 
 _CPU: Final = "CPUExecutionProvider"
 _CUDA: Final = "CUDAExecutionProvider"
 _PACKAGES: Final = ("onnxruntime", "onnxruntime-gpu")
-_FACTS: Final = ("input_size", "metrics", "temperature", "unknown_threshold")
 _UNKNOWN_SCORE: Final = "unknown_score"
 _SMALL_BYTES: Final = 64_000_000  # of a file that may be in memory twice
 
@@ -97,17 +95,15 @@ class Classifier:
         if self.degraded and gpu == "require":
             raise UserError(f"a GPU is required and cannot be used: {_why_no_gpu()}")
         self.sha256: str = hashlib.sha256(content).hexdigest()
-        self.metadata: dict[str, str] = self._session.get_modelmeta().custom_metadata_map
         try:
-            self.name: str = self.metadata["name"]
-            self.classes: tuple[str, ...] = _to_labels(json.loads(self.metadata["classes"]))
-            self._facts = {name: json.loads(self.metadata.get(name, "null")) for name in _FACTS}
-            self.temperature: float | None = _to_number(self._facts["temperature"])
-            self.unknown_threshold: float | None = _to_number(self._facts["unknown_threshold"])
-        except (KeyError, ValueError) as error:
+            self.metadata: ModelMetadata = ModelMetadata.from_props(self._session.get_modelmeta().custom_metadata_map)
+        except ValueError as error:
             raise UserError(
-                f"{path}: its metadata are missing or damaged; export it with `alexnet export RUN`"
+                f"{path}: its metadata are missing or damaged ({error}); export it with `alexnet export RUN`"
             ) from error
+        self.name: str = self.metadata.name
+        self.classes: tuple[str, ...] = self.metadata.classes
+        self.unknown_threshold: float | None = self.metadata.ood_threshold
         self.image_shape: tuple[int, int, int] = self._check_signature(path)
         self.tells_unknown: bool = self.unknown_threshold is not None
 
@@ -135,14 +131,18 @@ class Classifier:
     def describe(self) -> dict[str, Any]:
         """What is known about the model and where it runs, ready for JSON."""
         height, width, _ = self.image_shape
+        found = self.metadata
         return {
             "name": self.name,
             "version": self._version(),
             "sha256": self.sha256,
             "classes": list(self.classes),
             "image_size": [height, width],
-            "run": self.metadata.get("run"),
-            **self._facts,
+            "run": found.run,
+            "input_size": found.input_size,
+            "metrics": None if found.validation is None else found.validation.model_dump(),
+            "temperature": found.temperature,
+            "unknown_threshold": found.ood_threshold,
             "runtime": {
                 "provider": self.provider,
                 "degraded": self.degraded,
@@ -153,7 +153,7 @@ class Classifier:
 
     def _version(self) -> str | None:
         """The run and the beginning of the SHA-256 of the checkpoint that the file was exported from."""
-        run, checkpoint = self.metadata.get("run"), self.metadata.get("checkpoint_sha256")
+        run, checkpoint = self.metadata.run, self.metadata.checkpoint_sha256
         return f"{run}-{checkpoint[:12]}" if run and checkpoint else None
 
     def _check_signature(self, path: Path) -> tuple[int, int, int]:
@@ -176,22 +176,6 @@ class Classifier:
                 "export it with `alexnet export RUN`"
             )
         return shape[1], shape[2], 3
-
-
-def _to_labels(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(label, str) for label in value):
-        raise ValueError("no list of names")
-    if len(set(value)) < len(value):
-        raise ValueError("two classes of one name")
-    return tuple(value)
-
-
-def _to_number(value: Any) -> float | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError("no number")
-    return float(value)
 
 
 def installed_runtimes() -> list[str]:

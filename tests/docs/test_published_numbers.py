@@ -35,7 +35,7 @@ def published() -> dict[str, Any]:
 def test_the_numbers_are_of_the_model_beside_them(published: dict[str, Any]) -> None:
     assert published["model"]["sha256"] == files.sha256(MODEL)
     assert published["model"]["bytes"] == MODEL.stat().st_size
-    assert published["model"]["run"] == Classifier(MODEL).metadata["run"]
+    assert published["model"]["run"] == Classifier(MODEL).metadata.run
     assert MODEL.with_name("confusion.png").exists()
 
 

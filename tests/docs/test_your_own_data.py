@@ -61,8 +61,9 @@ def test_the_tour_works_by_copying_the_lines(
     assert weights[0].tolist() == pytest.approx([29 / 36, 29 / 36, 29 / 15])
     model = Classifier(Path("runs/photos/model.onnx"))
     assert (model.name, model.classes) == ("alexnet", CLASSES)
-    assert json.loads(model.metadata["settings"])["validation_images"] == 7
-    assert model.metadata["pictures_sha256"] == dataset.read_parts(Path("photos"), 7, 0).known.pictures
+    assert model.metadata.settings is not None
+    assert model.metadata.settings.validation_images == 7
+    assert model.metadata.image_folder_sha256 == dataset.read_parts(Path("photos"), 7, 0).known.pictures
     metrics = json.loads(Path("runs/photos/metrics.json").read_text())
     assert {name: row["support"] for name, row in metrics["classes"].items()} == {"bird": 5, "cat": 5, "ship": 2}
     assert (metrics["data"]["also_trained_on"], metrics["data"]["left_out"]) == (0, 0)

@@ -62,12 +62,6 @@ StartService = Callable[..., AbstractContextManager[Server]]
 
 
 @pytest.fixture(scope="session")
-def tiny_model(session_path: Path) -> Path:
-    """An ONNX file with the signature of ours, that answers at once."""
-    return write_model(session_path / "tiny.onnx")
-
-
-@pytest.fixture(scope="session")
 def slow_model(session_path: Path) -> Path:
     """The same model, slowed down to about a third of a second for an answer."""
     return write_model(session_path / "slow.onnx", rounds=400)

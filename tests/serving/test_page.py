@@ -19,7 +19,7 @@ from alexnet.inference import decode
 from alexnet.paths import ROOT
 from benchmarks.harness import Server
 from serving.settings import MODEL
-from tests.models import CLASSES, write_model
+from tests.models import CLASSES, VALIDATION, write_model
 from tests.serving.conftest import StartService
 
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
@@ -344,7 +344,7 @@ def test_keys(new_page: NewPage, start_service: StartService) -> None:
 
 
 def test_card(new_page: NewPage, start_service: StartService, session_path: Path) -> None:
-    metadata = {"name": "measured", "classes": json.dumps(CLASSES), "metrics": '{"validation_accuracy": 0.9}'}
+    metadata = {"name": "measured", "classes": json.dumps(CLASSES), "validation": json.dumps(VALIDATION)}
     path = write_model(session_path / "measured.onnx", metadata=metadata)
     with start_service(ALEXNET_MODEL=str(path), ALEXNET_GPU="prefer") as server:
         model = httpx.get(f"{server.url}/model").json()

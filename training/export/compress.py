@@ -6,12 +6,11 @@ preprocessing, factorised linear layers, 8-bit integers, probabilities at a fitt
 out, and nothing is written when too much macro F1 is lost.
 """
 
-import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +30,7 @@ from alexnet.evaluation.ood import choose, fit_distance
 from alexnet.evaluation.scores import score
 from alexnet.evaluation.unknowns import make
 from alexnet.inference.classifier import Classifier
+from alexnet.inference.metadata import Compression, ModelMetadata, OodFit, Precision
 from training import trainer
 from training.export import latency, onnx_export, output_head, quantize, rank_search
 from training.export import steps as table
@@ -38,7 +38,6 @@ from training.export.folding import Lean
 from training.export.steps import Step
 from training.networks.alexnet import AlexNet
 
-Precision = Literal["int8", "fp32", "fp16"]
 Pixels = npt.NDArray[np.uint8]
 
 RANKS: Final = (32, 64, 96, 128, 160)  # 160 is what 6 MB have room for
@@ -124,20 +123,14 @@ def compress(
     parity = onnx_export.parity_images(data_root)
     parts = dataset.read_again(data_root, known, settings["validation_images"], settings["seed"], path)
     _check_enough(parts, rank)
-    facts: dict[str, Any] = {
-        "rank_asked": rank,
-        "precision": precision,
-        "validation_images": len(parts.validation),
-        "max_drop": max_drop,
-    }
     with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True)) as progress:
         bench = _Bench(Path(folder), parts.training, parts.validation, parity, progress)
         probabilities = onnx_export.Probabilities(model)
-        whole = onnx_export.to_onnx(probabilities.eval(), onnx_export.metadata(path, saved, None))
+        described = onnx_export.metadata(path, saved)
+        whole = onnx_export.to_onnx(probabilities.eval(), described)
         made = [bench.save("as exported", whole, probabilities)]
         choice = _shrink(bench, model, rank, max_drop, fine_tune_steps)
-        facts |= {"ranks_tried": choice.tried, "fine_tune_steps": fine_tune_steps}
-        body = onnx_export.to_onnx(choice.network, onnx_export.metadata(path, saved, choice.rank), _BODY)
+        body = onnx_export.to_onnx(choice.network, described, _BODY)
         made.append(bench.save(f"lean, rank {choice.rank}", output_head.attach(body), _Probabilities(choice.network)))
         if precision == "int8":
             body = quantize.to_int8(body, bench.training.pixels[: quantize.CALIBRATION_IMAGES])
@@ -145,15 +138,29 @@ def compress(
         elif precision == "fp16":
             body = quantize.to_float16(body)
             made.append(bench.save("float16", output_head.attach(body)))
-        final = _finish(bench, body, facts)
+        final, calibrated, fit = _finish(bench, body, described)
         made.append(bench.save("with its head", final))
-        raced = [*_reference(bench, model, whole), *made]
+        raced = [*_reference(bench, model, described), *made]
         speeds = latency.race({step.name: step.path for step in raced}, parts.validation.pixels, threads, progress)
         progress.stop()
         table.show(raced, speeds)
         _check_loss(made, max_drop)
-        facts["steps"] = table.describe(raced, speeds)
-        _add_metadata(final, {"compression": json.dumps(facts), "compressed_with": json.dumps(_versions())})
+        compression = Compression(
+            rank_asked=rank,
+            max_drop=max_drop,
+            validation_images=len(parts.validation),
+            fine_tune_steps=fine_tune_steps,
+            ranks_tried=choice.tried,
+            ood=fit,
+            steps=tuple(table.describe(raced, speeds)),
+        )
+        update = {
+            "rank": choice.rank,
+            "precision": precision,
+            "compression": compression,
+            "compressed_with": _versions(),
+        }
+        onnx.helper.set_model_props(final, calibrated.model_copy(update=update).to_props())
         output.parent.mkdir(parents=True, exist_ok=True)
         with files.replacing(output) as partial:
             onnx.save(final, partial)
@@ -175,9 +182,11 @@ def _shrink(bench: _Bench, model: AlexNet, rank: int | None, max_drop: float, st
     )
 
 
-def _finish(bench: _Bench, body: onnx.ModelProto, facts: dict[str, Any]) -> onnx.ModelProto:
-    """`body` with probabilities at the temperature that suits the validation images best, and a score and threshold for
-    unknown things. What was found out is added to `facts`.
+def _finish(
+    bench: _Bench, body: onnx.ModelProto, described: ModelMetadata
+) -> tuple[onnx.ModelProto, ModelMetadata, OodFit]:
+    """`body` with probabilities at the temperature that suits the validation images best, and a score for unknown
+    things; `described` with that temperature and the score's threshold; the constants of the score.
     """
     path = bench.folder / "body.onnx"
     onnx.save(body, path)
@@ -191,33 +200,30 @@ def _finish(bench: _Bench, body: onnx.ModelProto, facts: dict[str, Any]) -> onnx
     final = output_head.attach(body, temperature, score)
     onnx.save(final, path)
     (scores,) = bench.run(path, (output_head.UNKNOWN_SCORE,), bench.validation.pixels)
-    threshold = calibration.threshold(scores)
-    facts["unknown_score"] = {
-        "heat": score.heat,
-        "slope_energy": score.slope_energy,
-        "slope_distance": score.slope_distance,
-        "auroc_made_up": area,
-        "kinds": list(made),
+    update = {
+        "temperature": temperature.base,
+        "temperature_slope": temperature.slope,
+        "ood_threshold": calibration.threshold(scores),
     }
-    _add_metadata(
-        final,
-        {
-            "precision": facts["precision"],
-            "temperature": json.dumps(temperature.base),
-            "temperature_slope": json.dumps(temperature.slope),
-            "unknown_threshold": json.dumps(threshold),
-        },
+    fit = OodFit(
+        energy_temperature=score.heat,
+        energy_slope=score.slope_energy,
+        distance_slope=score.slope_distance,
+        auroc=area,
+        kinds=tuple(made),
     )
-    return final
+    calibrated = described.model_copy(update=update)
+    onnx.helper.set_model_props(final, calibrated.to_props())
+    return final, calibrated, fit
 
 
-def _reference(bench: _Bench, model: AlexNet, whole: onnx.ModelProto) -> list[Step]:
+def _reference(bench: _Bench, model: AlexNet, described: ModelMetadata) -> list[Step]:
     """AlexNet at 224 pixels in float32, with any weights, to compare speeds with; nothing where the run has that."""
     if model.preprocess.input_size == REFERENCE_SIZE:
         return []
     path = bench.folder / "reference.onnx"
     network = onnx_export.Probabilities(AlexNet(model.network.classifier[-1].out_features, REFERENCE_SIZE)).eval()
-    onnx.save(onnx_export.to_onnx(network, {item.key: item.value for item in whole.metadata_props}), path)
+    onnx.save(onnx_export.to_onnx(network, described), path)
     return [Step(f"AlexNet at {REFERENCE_SIZE}", path)]
 
 
@@ -249,11 +255,6 @@ def _check_enough(parts: dataset.Parts, rank: int | None) -> None:
 
 def _first(images: Images, count: int) -> Images:
     return images.take(np.arange(min(count, len(images))))
-
-
-def _add_metadata(model: onnx.ModelProto, metadata: dict[str, str]) -> None:
-    for key, value in metadata.items():
-        model.metadata_props.add(key=key, value=value)
 
 
 def _versions() -> dict[str, str | int]:

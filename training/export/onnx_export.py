@@ -5,7 +5,6 @@ In: a run's folder or a `.pt` file of the trainer's. Out: a self-contained ONNX 
 of the graph; class names and provenance are its metadata.
 """
 
-import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,9 +20,9 @@ from alexnet import environment, files
 from alexnet.datasets import cifar10, dataset
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
+from alexnet.inference.metadata import ModelMetadata, TrainingSettings, ValidationMetrics
 from training import trainer
 from training.networks.alexnet import AlexNet
-from training.settings import Settings
 
 NAME: Final = "alexnet-cifar10"
 NAME_OF_OTHERS: Final = "alexnet"  # of models that know other classes
@@ -58,7 +57,7 @@ def export(checkpoint: Path, data_root: Path, output: Path) -> Path:
     images = parity_images(data_root)
     output.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(output) as partial:
-        onnx.save(to_onnx(network, metadata(path, saved, None)), partial)
+        onnx.save(to_onnx(network, metadata(path, saved)), partial)
         difference = check_parity(network, Classifier(partial), images)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, sha256 {files.sha256(output)}")
     print(f"torch and ONNX Runtime agree on {len(images)} images: largest difference {difference:.1e}")
@@ -75,7 +74,7 @@ def restore(saved: dict[str, Any]) -> AlexNet:
 
 
 def to_onnx(
-    network: nn.Module, metadata: dict[str, str], outputs: Sequence[str] = ("probabilities",)
+    network: nn.Module, metadata: ModelMetadata, outputs: Sequence[str] = ("probabilities",)
 ) -> onnx.ModelProto:
     """The graph of `network`, whose `forward` takes `pixels` uint8 [N, 32, 32, 3] and gives `outputs`; N is dynamic."""
     example = torch.zeros(2, cifar10.SIDE, cifar10.SIDE, 3, dtype=torch.uint8)
@@ -97,30 +96,26 @@ def to_onnx(
         node.doc_string = ""
     for item in (*exported.graph.input, *exported.graph.output, *exported.graph.value_info):
         del item.metadata_props[:]
-    del exported.metadata_props[:]
-    for key, value in metadata.items():
-        exported.metadata_props.add(key=key, value=value)
+    onnx.helper.set_model_props(exported, metadata.to_props())
     onnx.checker.check_model(exported, full_check=True)
     return exported
 
 
-def metadata(path: Path, saved: dict[str, Any], rank: int | None) -> dict[str, str]:
+def metadata(path: Path, saved: dict[str, Any]) -> ModelMetadata:
     """What the file says about itself: classes, where its weights are from, and the versions that made it."""
     last = saved["rows"][-1] if saved["rows"] else None  # of the weights in this file, in best.pt and last.pt alike
-    settings = {**saved["settings"], "init": Settings.from_dict(saved["settings"]).init_name}
-    known = dataset.Known.of(saved)
-    return {
-        "name": NAME if known.classes == cifar10.CLASSES else NAME_OF_OTHERS,
-        "classes": json.dumps(known.classes),
-        "input_size": str(settings["input_size"]),
-        "rank": "full" if rank is None else str(rank),
-        "run": path.resolve().parent.name,
-        "checkpoint_sha256": files.sha256(path),
-        "settings": json.dumps(settings),
-        "metrics": json.dumps(last),
-        "exported_with": json.dumps(environment.describe("torch", "onnx", "onnxscript")),
-        **({} if known.pictures is None else {"pictures_sha256": known.pictures}),
-    }
+    settings, known = saved["settings"], dataset.Known.of(saved)
+    return ModelMetadata(
+        name=NAME if known.classes == cifar10.CLASSES else NAME_OF_OTHERS,
+        classes=known.classes,
+        input_size=settings["input_size"],
+        run=path.resolve().parent.name,
+        checkpoint_sha256=files.sha256(path),
+        settings=TrainingSettings(**settings),
+        validation=None if last is None else ValidationMetrics(**last),
+        exported_with=environment.describe("torch", "onnx", "onnxscript"),
+        image_folder_sha256=known.pictures,
+    )
 
 
 def parity_images(root: Path) -> npt.NDArray[np.uint8]:

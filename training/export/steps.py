@@ -6,7 +6,7 @@ In: model files with the classes that they give the validation images. Out: a pr
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from alexnet.evaluation.scores import Scores
+from alexnet.inference.metadata import CompressionStep
 from training.export.latency import BATCH_SIZES
 
 
@@ -45,26 +46,26 @@ def show(steps: Sequence[Step], speeds: Speeds) -> None:
     for heading in headings:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in describe(steps, speeds):
-        cells = [f"{row['bytes'] / 1e6:.2f}"]
-        cells += ["" if row[key] is None else f"{row[key]:.4f}" for key in ("accuracy", "macro_f1", "same_class")]
+        cells = [f"{row.bytes / 1e6:.2f}"]
+        cells += ["" if value is None else f"{value:.4f}" for value in (row.accuracy, row.macro_f1, row.agreement)]
         for size in BATCH_SIZES:
-            milliseconds = row["milliseconds"][size]
+            milliseconds = row.latency_ms[size]
             cells += [f"{milliseconds:.2f}", f"{speeds[steps[0].name][size] / milliseconds:.2f}x"]
-        table.add_row(row["step"], *cells)
+        table.add_row(row.name, *cells)
     Console(width=max(Console().width, _WIDTH)).print(table)
 
 
-def describe(steps: Sequence[Step], speeds: Speeds) -> list[dict[str, Any]]:
-    """A row for each step; `same_class` is the share of images on which it agrees with the first that was measured."""
+def describe(steps: Sequence[Step], speeds: Speeds) -> list[CompressionStep]:
+    """A record for each step; `agreement` is with the first one that was measured."""
     whole = next(step.predicted for step in steps if step.predicted is not None)
     return [
-        {
-            "step": step.name,
-            "bytes": step.path.stat().st_size,
-            "accuracy": None if step.scores is None else step.scores.accuracy,
-            "macro_f1": None if step.scores is None else step.scores.macro_f1,
-            "same_class": None if step.predicted is None else float((step.predicted == whole).mean()),
-            "milliseconds": speeds[step.name],
-        }
+        CompressionStep(
+            name=step.name,
+            bytes=step.path.stat().st_size,
+            accuracy=None if step.scores is None else step.scores.accuracy,
+            macro_f1=None if step.scores is None else step.scores.macro_f1,
+            agreement=None if step.predicted is None else float((step.predicted == whole).mean()),
+            latency_ms=speeds[step.name],
+        )
         for step in steps
     ]

@@ -28,7 +28,7 @@ def ask_torch(checkpoint: Path, classifier: Classifier, pixels: npt.NDArray[np.u
     """
     path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
     network = onnx_export.Probabilities(onnx_export.restore(trainer.load_checkpoint(path))).eval()
-    if files.sha256(path) != classifier.metadata.get("checkpoint_sha256"):
+    if files.sha256(path) != classifier.metadata.checkpoint_sha256:
         raise UserError(f"the model was not exported from {path}; give the checkpoint that it was exported from")
     parts = []
     with Progress(console=Console(stderr=True)) as progress, torch.inference_mode():

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from alexnet import files
 from alexnet.errors import UserError
+from alexnet.inference.metadata import ModelMetadata
 
 EXPERIMENT: Final = "alexnet-cifar10"  # unless MLFLOW_EXPERIMENT_NAME, of MLflow's own, names another
 FILE: Final = "mlflow.json"
@@ -94,7 +95,7 @@ class MlflowRuns:
         import onnx  # with torch's export, hence here
 
         loaded, run_id = onnx.load(model), self._run.info.run_id
-        described = {item.key: item.value for item in loaded.metadata_props}
+        described = ModelMetadata.from_props({item.key: item.value for item in loaded.metadata_props})
         self._mlflow.set_experiment(experiment_id=self._run.info.experiment_id)  # else models go into the default one
         info = self._mlflow.models.Model.log(
             artifact_path=None,
@@ -105,7 +106,7 @@ class MlflowRuns:
             save_as_external_data=False,
             signature=self._signature(loaded),
             pip_requirements=[f"{item}=={importlib.import_module(item).__version__}" for item in _LOADED_WITH],
-            metadata={"classes": json.loads(described["classes"]), "sha256": files.sha256(model)},
+            metadata={"classes": list(described.classes), "sha256": files.sha256(model)},
         )
         if self._made:
             self.end(folder, "FINISHED")

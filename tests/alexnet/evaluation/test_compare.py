@@ -18,8 +18,9 @@ from alexnet.errors import UserError
 from alexnet.evaluation import compare
 from alexnet.evaluation.compare import Comparison, Side
 from alexnet.inference.classifier import Classifier
+from alexnet.inference.metadata import ModelMetadata, TrainingSettings, ValidationMetrics
 from alexnet.paths import ROOT
-from tests.models import CLASSES, write_model
+from tests.models import CLASSES, VALIDATION, write_model
 
 
 @pytest.fixture(scope="module")
@@ -129,9 +130,10 @@ def test_models_of_other_classes_are_refused(
 
 def test_models_that_held_out_other_images_are_refused(tmp_path: Path, data_root: Path) -> None:
     def write(name: str, seed: int) -> Path:
-        settings = json.dumps({"validation_images": 50, "seed": seed})
-        metadata = {"name": name, "classes": json.dumps(CLASSES), "settings": settings, "metrics": "{}"}
-        return write_model(tmp_path / f"{name}.onnx", metadata=metadata)
+        settings = TrainingSettings(network="alexnet", epochs=3, seed=seed, validation_images=50, init="none")
+        row = ValidationMetrics.model_validate(VALIDATION)
+        metadata = ModelMetadata(name=name, classes=CLASSES, settings=settings, validation=row)
+        return write_model(tmp_path / f"{name}.onnx", metadata=metadata.to_props())
 
     one, same, other = write("one", 1), write("same", 1), write("other", 2)
     assert compare.compare(one, same, data_root, split="validation").images == 50

@@ -16,7 +16,7 @@ from alexnet.errors import UserError
 from alexnet.inference import classifier
 from alexnet.inference.classifier import Classifier
 from alexnet.paths import ROOT
-from tests.models import CLASSES, SIDE, write_model
+from tests.models import CLASSES, SIDE, VALIDATION, write_model
 
 BOTH = ("onnxruntime", "onnxruntime-gpu")
 
@@ -52,8 +52,12 @@ def test_our_own_mistakes_are_asserted(tiny_model: Path) -> None:
 
 
 def test_all_that_is_said_about_a_model_is_read_from_its_file(tmp_path: Path) -> None:
-    metrics = {"test": {"accuracy": 0.91}}
-    described = {"name": "other", "classes": '["a", "b", "c"]', "input_size": "63", "metrics": json.dumps(metrics)}
+    described = {
+        "name": "other",
+        "classes": '["a", "b", "c"]',
+        "input_size": "63",
+        "validation": json.dumps(VALIDATION),
+    }
     path = write_model(tmp_path / "model.onnx", classes=("a", "b", "c"), metadata=described)
     model = Classifier(path, threads=2)
     found = model.describe()
@@ -62,7 +66,7 @@ def test_all_that_is_said_about_a_model_is_read_from_its_file(tmp_path: Path) ->
     assert found["classes"] == ["a", "b", "c"]
     assert found["input_size"] == 63
     assert found["image_size"] == [SIDE, SIDE]
-    assert found["metrics"] == metrics
+    assert found["metrics"] == VALIDATION
     assert found["runtime"]["threads"] == 2
     assert found["runtime"]["provider"] == "CPUExecutionProvider"
     assert found["runtime"]["degraded"] is False
@@ -137,7 +141,8 @@ def test_a_file_that_is_no_model_is_one_line(content: bytes, tmp_path: Path) -> 
         {"name": "x", "classes": '"abcdefghij"'},
         {"name": "x", "classes": "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]"},
         {"name": "x", "classes": json.dumps(["cat"] * 10)},
-        {"name": "x", "classes": json.dumps(CLASSES), "metrics": "{"},
+        {"name": "x", "classes": json.dumps(CLASSES), "validation": "{"},
+        {"name": "x", "classes": json.dumps(CLASSES), "validation": '{"epoch": 1}'},
         {"name": "x", "classes": json.dumps(CLASSES), "input_size": "large"},
     ],
 )
@@ -175,8 +180,7 @@ def test_a_model_with_another_signature_is_refused_with_its_own(
         [helper.make_tensor(key, TensorProto.INT64, [1], [value]) for key, value in numbers.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    for key, value in described.items():
-        model.metadata_props.add(key=key, value=value)
+    helper.set_model_props(model, described)
     path = tmp_path / "model.onnx"
     onnx.save(model, path)
     assert "not pixels uint8 [N, height, width, 3]" in refused(path)
@@ -283,7 +287,7 @@ def test_a_file_with_a_score_and_a_threshold_tells_what_is_unknown(tmp_path: Pat
     assert answers.unknown is not None
     assert answers.unknown.tolist() == [False, False, True]
     np.testing.assert_array_equal(answers.probabilities, model.predict(pixels))
-    assert (model.temperature, model.unknown_threshold) == (1.25, 0.9)
+    assert (model.metadata.temperature, model.metadata.ood_threshold) == (1.25, 0.9)
     assert (model.describe()["temperature"], model.describe()["unknown_threshold"]) == (1.25, 0.9)
 
 

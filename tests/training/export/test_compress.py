@@ -64,15 +64,16 @@ def test_the_file_is_small_and_serves(small_file: Path, small_model: Path, fixtu
 
 def test_the_metadata_say_what_was_done_and_where_it_comes_from(small_file: Path, small_run: Path) -> None:
     metadata = Classifier(small_file).metadata
-    facts = json.loads(metadata["compression"])
-    assert metadata["checkpoint_sha256"] == files.sha256(small_run / "best.pt")
-    assert (metadata["run"], metadata["rank"], metadata["precision"]) == ("small", "16", "int8")
-    assert [step["step"] for step in facts["steps"]] == ["as exported", "lean, rank 16", "int8", "with its head"]
-    assert list(facts["ranks_tried"]) == ["16"]
-    sizes = [step["bytes"] for step in facts["steps"]]
+    facts = metadata.compression
+    assert facts is not None
+    assert metadata.checkpoint_sha256 == files.sha256(small_run / "best.pt")
+    assert (metadata.run, metadata.rank, metadata.precision) == ("small", 16, "int8")
+    assert [step.name for step in facts.steps] == ["as exported", "lean, rank 16", "int8", "with its head"]
+    assert list(facts.ranks_tried) == [16]
+    sizes = [step.bytes for step in facts.steps]
     assert sizes[0] > 10 * sizes[1] > 20 * sizes[2]
-    assert all(min(step["milliseconds"].values()) > 0 for step in facts["steps"])
-    assert set(facts["steps"][0]["milliseconds"]) == {"1", "32"}
+    assert all(min(step.latency_ms.values()) > 0 for step in facts.steps)
+    assert set(facts.steps[0].latency_ms) == {1, 32}
 
 
 def test_no_weight_is_so_large_that_older_cpus_overflow(small_file: Path) -> None:

@@ -78,19 +78,24 @@ def test_dropout_is_off(classifier: Classifier, small_model: Path, fixture_image
 def test_the_metadata_say_where_the_model_comes_from(small_model: Path, small_run: Path) -> None:
     metadata = Classifier(small_model).metadata
     saved = trainer.load_checkpoint(small_run / "best.pt")
-    assert json.loads(metadata["classes"]) == list(cifar10.CLASSES)
-    assert (metadata["name"], metadata["input_size"], metadata["rank"]) == ("alexnet-cifar10", "63", "full")
-    assert metadata["run"] == "small"
-    assert metadata["checkpoint_sha256"] == files.sha256(small_run / "best.pt")
-    assert json.loads(metadata["settings"]) == {**saved["settings"], "init": "init.safetensors"}
-    assert json.loads(metadata["metrics"]) == saved["rows"][-1]
-    assert json.loads(metadata["exported_with"])["onnx"] == onnx.__version__
+    assert metadata.classes == cifar10.CLASSES
+    assert (metadata.name, metadata.input_size, metadata.rank) == ("alexnet-cifar10", 63, None)
+    assert metadata.run == "small"
+    assert metadata.checkpoint_sha256 == files.sha256(small_run / "best.pt")
+    assert metadata.settings is not None
+    assert metadata.settings.model_dump() == {**saved["settings"], "init": "init.safetensors"}
+    assert metadata.validation is not None
+    assert metadata.validation.model_dump() == saved["rows"][-1]
+    assert metadata.exported_with is not None
+    assert metadata.exported_with["onnx"] == onnx.__version__
 
 
 def test_the_metrics_of_a_last_checkpoint_are_those_of_its_last_epoch(small_run: Path) -> None:
     saved = trainer.load_checkpoint(small_run / "last.pt")
     saved["rows"][0]["validation_accuracy"] = 1.0  # the best epoch is another
-    assert json.loads(onnx_export.metadata(small_run / "last.pt", saved, None)["metrics"])["epoch"] == 2
+    found = onnx_export.metadata(small_run / "last.pt", saved).validation
+    assert found is not None
+    assert found.epoch == 2
 
 
 def test_nothing_of_this_machine_is_inside(small_model: Path) -> None:
