@@ -16,18 +16,18 @@ serve: .venv/.serving ## answer over HTTP; HOST=127.0.0.1 PORT=3000, VARIANT=gpu
 test: .venv/.dev ## all tests; those that need the full data set or a browser skip and say so
 	$(BIN)/pytest
 
-check: .venv/.dev ## format, lint, types, and known vulnerabilities where PyPI can be asked
-	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/python -m deploy.audit
+check: .venv/.dev ## format, lint, types, imports, and known vulnerabilities where PyPI can be asked
+	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo && $(BIN)/python -m deploy.audit
 
 train: .venv/.dev ## the published run, from torchvision's weights, into runs/
 	$(BIN)/alexnet train --data $(DATA)
 
 REPRODUCED := published$(if $(filter-out 0,$(SEED)),-seed-$(SEED))
 PUBLISHED := docs/runs/$(REPRODUCED)
-# A new run, or that which is there already, from where it was stopped.
+# A new run, or the one that is there, resumed.
 run = $(BIN)/alexnet train $(if $(wildcard runs/$(1)/last.pt),--resume runs/$(1),--output runs/$(1) $(2)) --data $(DATA)
 
-reproduce: .venv/.dev ## the published run, trained or gone on with, measured, and compared in docs/reproduction.md; SEED=1 for another beside it
+reproduce: .venv/.dev ## the published run: trained or resumed, evaluated, and compared in docs/reproduction.md; SEED=1 for another beside it
 	$(call run,$(REPRODUCED),--init $(INIT) --seed $(SEED))
 	$(BIN)/alexnet export runs/$(REPRODUCED) --output runs/$(REPRODUCED)/model.onnx
 	$(BIN)/alexnet evaluate runs/$(REPRODUCED)/model.onnx --predictions --data $(DATA) --output $(PUBLISHED)/test

@@ -18,7 +18,8 @@ from typing import Any, Final
 
 from alexnet.errors import UserError
 from alexnet.markdown import table
-from benchmarks import container, models, records, systems
+from benchmarks import models, records, systems
+from benchmarks.container import measure as container
 from benchmarks.records import Row, choose, value
 from benchmarks.systems import FASTAPI, OURS, STOCK, System
 from benchmarks.verdict import Verdict, ratio

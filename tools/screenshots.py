@@ -11,7 +11,7 @@ from playwright.sync_api import Browser
 
 from benchmarks.harness import ROOT, serving
 from serving.settings import MODEL
-from tests.serving.browser import launch
+from tools.browser import launch
 
 FOLDER = ROOT / "docs" / "screenshots"
 # Name: width, height, colour scheme, whether it is a phone.

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.container import engine as engines
-from tests.container import service as services
-from tests.container.engine import Engine
-from tests.container.service import Image, Service
+from benchmarks.container import engine as engines
+from benchmarks.container import service as services
+from benchmarks.container.engine import Engine
+from benchmarks.container.service import Image, Service
 
 MAX_BODY_BYTES = 100_000
 

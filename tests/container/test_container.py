@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.container.engine import Engine
+from benchmarks.container.service import IMAGES, Image, Service, memory_bytes, start
 from deploy.container import ROOT, describe_checkout
 from tests.container.conftest import MAX_BODY_BYTES
-from tests.container.engine import Engine
-from tests.container.service import IMAGES, Image, Service, memory_bytes, start
 
 CAT = "/images/cat/00000.png"
 IN_FLIGHT = 32

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from benchmarks.container import PAGE, RESULT, ROOT, report
+from benchmarks.container.measure import PAGE, RESULT, ROOT, report
 
 
 def test_the_tables_are_those_of_the_result_file(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tests.serving.conftest import StartService
 playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed: pip install playwright")
 from playwright.sync_api import Browser, BrowserContext, Page, expect  # noqa: E402
 
-from tests.serving import browser as chromium  # noqa: E402
+from tools import browser as chromium  # noqa: E402
 
 if chromium.find() is None:
     pytest.skip("Chromium is not installed: apt-get install chromium", allow_module_level=True)

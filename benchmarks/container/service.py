@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml  # type: ignore[import-untyped]
 
+from benchmarks.container.engine import LIMITS, Engine
 from deploy.container import ROOT
-from tests.container.engine import LIMITS, Engine
 
 CLIENT = Path(__file__).parent / "ask.py"
 IMAGES = ROOT / "tests" / "data" / "cifar10"
