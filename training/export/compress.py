@@ -34,7 +34,7 @@ from alexnet.inference.metadata import Compression, ModelMetadata, OodFit, Preci
 from training import trainer
 from training.export import latency, onnx_export, output_head, quantize, rank_search
 from training.export import steps as table
-from training.export.folding import Lean
+from training.export.folding import FoldedAlexNet
 from training.export.steps import Step
 from training.networks.alexnet import AlexNet
 
@@ -44,7 +44,7 @@ RANKS: Final = (32, 64, 96, 128, 160)  # 160 is what 6 MB have room for
 MAX_RANK: Final = 512
 REFERENCE_SIZE: Final = 224  # pixels a side of the AlexNet whose speed is the measure
 
-_BODY: Final = ("logits", "code")
+_BODY: Final = ("logits", "embedding")
 _FIT_IMAGES: Final = 20_000  # training images to whose answers layers and distances are fitted
 _UNKNOWN_IMAGES: Final = 1_000  # made up, of each kind
 _SEED: Final = 0
@@ -53,9 +53,9 @@ _BATCH: Final = 100
 
 
 class _Probabilities(nn.Module):
-    """A `Lean` network with softmax, to compare its file with."""
+    """A `FoldedAlexNet` network with softmax, to compare its file with."""
 
-    def __init__(self, network: Lean) -> None:
+    def __init__(self, network: FoldedAlexNet) -> None:
         super().__init__()
         self.network = network
 
@@ -131,7 +131,7 @@ def compress(
         made = [bench.save("as exported", whole, probabilities)]
         choice = _shrink(bench, model, rank, max_drop, fine_tune_steps)
         body = onnx_export.to_onnx(choice.network, described, _BODY)
-        made.append(bench.save(f"lean, rank {choice.rank}", output_head.attach(body), _Probabilities(choice.network)))
+        made.append(bench.save(f"rank {choice.rank}", output_head.attach(body), _Probabilities(choice.network)))
         if precision == "int8":
             body = quantize.to_int8(body, bench.training.pixels[: quantize.CALIBRATION_IMAGES])
             made.append(bench.save("int8", output_head.attach(body)))
@@ -172,7 +172,7 @@ def compress(
 def _shrink(bench: _Bench, model: AlexNet, rank: int | None, max_drop: float, steps: int) -> rank_search.Choice:
     """The network with cheap preprocessing and two factorised layers."""
     return rank_search.choose(
-        Lean(model).eval(),
+        FoldedAlexNet(model).eval(),
         _first(bench.training, _FIT_IMAGES),
         bench.validation,
         _ranks(len(bench.training)) if rank is None else (rank,),

@@ -1,8 +1,8 @@
-"""The end of the graph: logits to probabilities that mean what they say, and to a score for unknown things.
+"""The output head: logits to calibrated probabilities, and to the OOD score.
 
-In: a graph with outputs `logits` float32 [N, classes] and `code` float32 [N, units]. Out: a graph with the same nodes
-and a few more, whose outputs are `probabilities` float32 [N, classes] and `unknown_score` float32 [N]. All of the head
-is float32. Needs onnx, not torch.
+In: a graph with outputs `logits` float32 [N, classes] and `embedding` float32 [N, units]. Out: that graph with more
+nodes, all of float32, and outputs `probabilities` float32 [N, classes] and `unknown_score` float32 [N]. Needs onnx, not
+torch.
 """
 
 from typing import Final
@@ -85,7 +85,7 @@ def _score_nodes(score: Score, constants: dict[str, object]) -> list[onnx.NodePr
         node("Div", ["logits", "heat"], ["heated"]),
         node("ReduceLogSumExp", ["heated", "reduced"], ["minus_energy"], keepdims=0),
         node("Mul", ["minus_energy", "minus_slope_energy"], ["sign_energy"]),
-        node("Sub", ["code", "centre"], ["from_centre"]),
+        node("Sub", ["embedding", "centre"], ["from_centre"]),
         node("MatMul", ["from_centre", "square"], ["squared"]),
         node("Mul", ["squared", "from_centre"], ["products"]),
         node("ReduceSum", ["products", "reduced"], ["far_from_all"], keepdims=0),

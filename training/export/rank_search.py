@@ -1,7 +1,7 @@
-"""How small the linear layers of a `Lean` network can be made, tried on images.
+"""The lowest rank of the two large linear layers that keeps the accuracy.
 
-In: a `Lean` network, training images to fit to and validation images to judge by. Out: a network whose two large layers
-are factorised, and what each rank gave.
+In: a `FoldedAlexNet`, training images to fit to and validation images to judge by. Out: a network whose two large
+linear layers are factorised, and what each rank gave.
 """
 
 import copy
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from alexnet.datasets.cifar10 import Images
 from alexnet.evaluation.scores import score
-from training.export import folding
-from training.export.folding import Lean
+from training.export import low_rank
+from training.export.folding import FoldedAlexNet
 
 _BATCH = 100
 _TUNING_BATCH = 128
@@ -28,13 +28,13 @@ _TUNING_TEMPERATURE = 2.0
 class Choice:
     """The chosen `network` and its `rank`; `tried` holds the macro F1 on the validation images of each rank tried."""
 
-    network: Lean
+    network: FoldedAlexNet
     rank: int
     tried: dict[int, float]
 
 
 def choose(
-    network: Lean,
+    network: FoldedAlexNet,
     training: Images,
     validation: Images,
     ranks: Sequence[int],
@@ -52,15 +52,16 @@ def choose(
     first_layer, second_layer = (_linear(layers) for layers in (network.first, network.second))
     whole = _macro_f1(network, held_out, validation)
     with torch.inference_mode():
-        target = network.answer(inputs)
-        first = folding.directions(first_layer, inputs, max(ranks))
-        second = folding.directions(second_layer, F.relu(first_layer(inputs)), max(ranks))
+        target = network.classify(inputs)
+        hidden = F.relu(first_layer(inputs))
+        first = low_rank.principal_components(F.linear(inputs, first_layer.weight), max(ranks))
+        second = low_rank.principal_components(F.linear(hidden, second_layer.weight), max(ranks))
     best: Choice | None = None
     tried: dict[int, float] = {}
     for rank in sorted(ranks):
         candidate = copy.deepcopy(network)
-        candidate.first = folding.factorise(first_layer, first, rank)
-        candidate.second = folding.factorise(second_layer, second, rank)
+        candidate.first = low_rank.factorise(first_layer, first, rank)
+        candidate.second = low_rank.factorise(second_layer, second, rank)
         if steps:
             _tune(candidate, inputs.clone(), target.clone(), steps)
         tried[rank] = _macro_f1(candidate, held_out, validation)
@@ -73,21 +74,21 @@ def choose(
 
 
 @torch.inference_mode()
-def features(network: Lean, images: Images, progress: Progress) -> Tensor:
+def features(network: FoldedAlexNet, images: Images, progress: Progress) -> Tensor:
     """The input of the first linear layer, float32 [N, in], of all images."""
     parts = []
     for part in progress.track(torch.from_numpy(images.pixels).split(_BATCH), description="features"):
-        parts.append(network.flat(part))
+        parts.append(torch.flatten(network.feature_maps(part), 1))
     return torch.cat(parts)
 
 
-def _macro_f1(network: Lean, inputs: Tensor, images: Images) -> float:
+def _macro_f1(network: FoldedAlexNet, inputs: Tensor, images: Images) -> float:
     with torch.inference_mode():
-        logits = network.answer(inputs).numpy()
+        logits = network.classify(inputs).numpy()
     return score(images.labels, logits.argmax(1), logits.shape[1]).macro_f1
 
 
-def _tune(network: Lean, inputs: Tensor, target: Tensor, steps: int) -> None:
+def _tune(network: FoldedAlexNet, inputs: Tensor, target: Tensor, steps: int) -> None:
     """Learn the soft answers `target` logits [N, classes] to `inputs` [N, in]."""
     layers = nn.ModuleList([network.first, network.second, network.last])
     optimizer = torch.optim.Adam(layers.parameters(), _TUNING_RATE)
@@ -95,7 +96,7 @@ def _tune(network: Lean, inputs: Tensor, target: Tensor, steps: int) -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(steps):
         indices = torch.randint(len(inputs), (_TUNING_BATCH,), generator=generator)
-        logits = network.answer(inputs[indices])
+        logits = network.classify(inputs[indices])
         loss = F.cross_entropy(logits / _TUNING_TEMPERATURE, wanted[indices])
         optimizer.zero_grad()
         loss.backward()

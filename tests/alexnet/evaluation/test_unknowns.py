@@ -121,7 +121,7 @@ def test_the_graph_computes_temperature_and_score(temperature: Temperature) -> N
     logits, codes, labels = _cloud(rng, 400)
     distance = ood.fit_distance(codes, labels, 3)
     score = ood.Score(distance, heat=2.0, slope_energy=3.0, slope_distance=0.25, offset=1.5)
-    shapes = {"logits": ["N", 3], "code": ["N", 6]}
+    shapes = {"logits": ["N", 3], "embedding": ["N", 6]}
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     given = [helper.make_tensor_value_info(f"{v.name}_in", TensorProto.FLOAT, shapes[v.name]) for v in values]
     nodes = [helper.make_node("Identity", [f"{v.name}_in"], [v.name]) for v in values]
@@ -131,7 +131,9 @@ def test_the_graph_computes_temperature_and_score(temperature: Temperature) -> N
     model = output_head.attach(body, temperature, score)
     onnx.checker.check_model(model, full_check=True)
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
-    probabilities, scores = session.run(["probabilities", "unknown_score"], {"logits_in": logits, "code_in": codes})
+    probabilities, scores = session.run(
+        ["probabilities", "unknown_score"], {"logits_in": logits, "embedding_in": codes}
+    )
     plain = calibration.softmax(logits)
     np.testing.assert_allclose(probabilities, calibration.heat(plain, temperature), atol=1e-5)
     np.testing.assert_allclose(scores, score(logits, codes), rtol=1e-3, atol=1e-3)

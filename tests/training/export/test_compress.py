@@ -22,7 +22,7 @@ from alexnet.inference.classifier import Classifier
 from benchmarks import older_cpu
 from training import trainer
 from training.export import compress, latency, onnx_export, quantize, rank_search
-from training.export.folding import Lean
+from training.export.folding import FoldedAlexNet
 from training.networks.alexnet import AlexNet
 
 SIZE = 63
@@ -68,7 +68,7 @@ def test_the_metadata_say_what_was_done_and_where_it_comes_from(small_file: Path
     assert facts is not None
     assert metadata.checkpoint_sha256 == files.sha256(small_run / "best.pt")
     assert (metadata.run, metadata.rank, metadata.precision) == ("small", 16, "int8")
-    assert [step.name for step in facts.steps] == ["as exported", "lean, rank 16", "int8", "with its head"]
+    assert [step.name for step in facts.steps] == ["as exported", "rank 16", "int8", "with its head"]
     assert list(facts.ranks_tried) == [16]
     sizes = [step.bytes for step in facts.steps]
     assert sizes[0] > 10 * sizes[1] > 20 * sizes[2]
@@ -118,7 +118,7 @@ def test_a_loss_beyond_the_allowed_one_is_refused_and_nothing_is_written(
             small_run, data_root, tmp_path / "model.onnx", rank=8, max_drop=-100, precision="fp32", threads=1
         )
     assert list(tmp_path.iterdir()) == []
-    assert "lean, rank 8" in capsys.readouterr().out  # the table shows where it was lost
+    assert "rank 8" in capsys.readouterr().out  # the table shows where it was lost
 
 
 @pytest.mark.parametrize("rank", [0, 513])
@@ -179,18 +179,18 @@ def test_fine_tuning_brings_the_answers_closer(fixture_images: Images) -> None:
     for parameter in model.network.features.parameters():
         if parameter.dim() > 1:
             torch.nn.init.kaiming_normal_(parameter)
-    whole = Lean(model).eval()
+    whole = FoldedAlexNet(model).eval()
     with torch.no_grad():
         whole.last[0].weight.mul_(80)  # as sure of itself as a network that was trained
     images = fixture_images.take(np.arange(128))
     with Progress(disable=True) as progress, torch.inference_mode():
         inputs = rank_search.features(whole, images, progress)
-        target = whole.answer(inputs).softmax(1)
+        target = whole.classify(inputs).softmax(1)
 
     def distance(steps: int) -> float:
         with Progress(disable=True) as progress:
             found = rank_search.choose(whole, images, images, (2,), allowed=0.0, steps=steps, progress=progress)
         with torch.inference_mode():
-            return float((found.network.answer(inputs).softmax(1) - target).square().mean())
+            return float((found.network.classify(inputs).softmax(1) - target).square().mean())
 
     assert distance(20) < 0.95 * distance(0)
