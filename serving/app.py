@@ -11,11 +11,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from alexnet.errors import RequestError
 from alexnet.inference.classifier import Classifier
 from serving.api import openapi, pages, routes
 from serving.body.request import ClassifyRequest, read_request
 from serving.context import JSON_HEADERS
+from serving.errors import RequestError
 from serving.inference.pipeline import Pipeline, Prediction
 from serving.limits import memory_budget
 from serving.metrics import CONTENT_TYPE, Metrics

@@ -13,7 +13,7 @@ from typing import Final
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from alexnet.errors import RequestError
+from serving.errors import RequestError
 from serving.logs import LOGGER
 from serving.metrics import Metrics
 

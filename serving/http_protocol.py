@@ -22,7 +22,7 @@ from uvicorn.config import HTTP_PROTOCOLS
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import STATUS_PHRASES, H11Protocol
 
-from alexnet.errors import RequestError
+from serving.errors import RequestError
 
 # The answer to a request that cannot be read, given its ASGI scope when it has got as far as that.
 Refuse = Callable[[RequestError, Any], Response]

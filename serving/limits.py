@@ -14,8 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Final, TypeVar
 
-from alexnet.errors import RequestError, UserError
+from alexnet.errors import UserError
 from alexnet.inference import cpus
+from serving.errors import RequestError
 from serving.settings import Settings
 
 Result = TypeVar("Result")

@@ -18,10 +18,10 @@ from typing import Final
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from alexnet.errors import RequestError
 from serving import context
 from serving.api import routes
 from serving.context import REQUEST_ID
+from serving.errors import RequestError
 from serving.logs import LOGGER
 from serving.metrics import Metrics
 from serving.router import Router, Routes

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from alexnet.errors import RequestError
 from serving import context
 from serving.api import routes
+from serving.errors import RequestError
 from serving.metrics import Metrics
 
 Handler = Callable[[Request], Awaitable[Response]]

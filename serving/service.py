@@ -26,13 +26,14 @@ from bentoml.validators import ContentType
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
-from alexnet.errors import RequestError, UserError
+from alexnet.errors import UserError
 from alexnet.inference import cpus
 from alexnet.inference.classifier import Classifier, installed_runtimes
 from serving import context, http_protocol, logs, settings
 from serving.api import routes
 from serving.app import Api
 from serving.body.request import DEFAULT_TOP_K, MAX_TOP_K
+from serving.errors import RequestError
 from serving.metrics import Metrics
 from serving.middleware import ServiceMiddleware
 from serving.router import Routes

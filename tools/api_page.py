@@ -9,9 +9,9 @@ from typing import Any, Final, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
-from alexnet.errors import CODES
 from alexnet.markdown import replace_section
 from alexnet.paths import ROOT
+from serving.errors import CODES
 from serving.settings import MODEL, PREFIX, Settings
 
 PAGE: Final = ROOT / "docs" / "api.md"

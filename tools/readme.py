@@ -12,13 +12,13 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry
 
 from alexnet import files
-from alexnet.errors import RequestError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import ModelMetadata
 from alexnet.markdown import replace_section
 from alexnet.paths import ROOT
 from serving.app import Api
 from serving.body.request import DEFAULT_TOP_K, ClassifyRequest
+from serving.errors import RequestError
 from serving.metrics import Metrics
 from serving.settings import Settings
 

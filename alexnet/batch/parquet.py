@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from alexnet.errors import RequestError, UserError
+from alexnet.errors import ImageError, UserError
 
 _SUFFIXES: Final = (".parquet", ".pq")
 _USUAL_NAME: Final = "image"
@@ -57,9 +57,9 @@ class Reader:
         self._column = column
         self._max_bytes = max_bytes
         self._place: tuple[str, int] | None = None
-        self._rows: Iterator[bytes | RequestError] = iter(())
+        self._rows: Iterator[bytes | ImageError] = iter(())
 
-    def read(self, path: str, first: int, count: int) -> Iterator[bytes | RequestError]:
+    def read(self, path: str, first: int, count: int) -> Iterator[bytes | ImageError]:
         """The bytes of each of the `count` rows from `first` on, or why there are none."""
         if self._place != (path, first):
             self._rows = self._from(path, first)
@@ -68,7 +68,7 @@ class Reader:
             yield next(self._rows, _DAMAGED)
         self._place = (path, first + count)
 
-    def _from(self, path: str, first: int) -> Iterator[bytes | RequestError]:
+    def _from(self, path: str, first: int) -> Iterator[bytes | ImageError]:
         try:
             file = _open(path)
         except Exception:  # it could be read when the rows were counted
@@ -88,7 +88,7 @@ class Reader:
                             yield _DAMAGED
                 start = end
 
-    def _group(self, path: str, file: Any, group: int, skipped: int) -> Iterator[bytes | RequestError]:
+    def _group(self, path: str, file: Any, group: int, skipped: int) -> Iterator[bytes | ImageError]:
         leaf = _leaf(path, file.schema_arrow, self._column)
         for batch in file.iter_batches(batch_size=_BATCH, row_groups=[group], columns=[leaf], use_threads=False):
             if skipped >= len(batch):
@@ -99,16 +99,16 @@ class Reader:
                 yield self._content(value.as_buffer())
             skipped = 0
 
-    def _content(self, buffer: Any) -> bytes | RequestError:
+    def _content(self, buffer: Any) -> bytes | ImageError:
         if buffer is None:
-            return RequestError("missing_image", "The row holds no bytes of an image.")
+            return ImageError("missing_image", "The row holds no bytes of an image.")
         if buffer.size > self._max_bytes:
-            return RequestError("body_too_large", f"The image is larger than {self._max_bytes:,} bytes.")
+            return ImageError("body_too_large", f"The image is larger than {self._max_bytes:,} bytes.")
         content: bytes = buffer.to_pybytes()
         return content
 
 
-_DAMAGED: Final = RequestError("damaged_parquet", "This part of the Parquet file cannot be read.")
+_DAMAGED: Final = ImageError("damaged_parquet", "This part of the Parquet file cannot be read.")
 
 
 def _open(path: str) -> Any:

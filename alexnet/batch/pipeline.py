@@ -20,7 +20,7 @@ import numpy.typing as npt
 from alexnet.batch import parquet
 from alexnet.batch.sources import Part
 from alexnet.batch.table import Row, render
-from alexnet.errors import RequestError
+from alexnet.errors import ImageError
 from alexnet.inference import decode
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.cpus import usable_cpus
@@ -56,7 +56,7 @@ class _Batch:
     part: Part
     last: bool
     places: list[tuple[str, int | None]]
-    contents: list[bytes | RequestError | None]
+    contents: list[bytes | ImageError | None]
 
 
 class Predictor:
@@ -95,13 +95,13 @@ class Predictor:
             content = render(kind, rows, self._job.top_k, self.classifier.tells_unknown)
             yield part, content, sum(row.error is not None for row in rows)
 
-    def _ahead(self, parts: Iterable[Part]) -> Iterator[tuple[_Batch, list[Pixels | RequestError]]]:
+    def _ahead(self, parts: Iterable[Part]) -> Iterator[tuple[_Batch, list[Pixels | ImageError]]]:
         """Batches with their decoded images, in order; the next ones are being decoded meanwhile.
 
         No more of them at once than it takes to keep up: of small images one, for threads that wait for Python's lock
         take time from ONNX Runtime.
         """
-        waiting: deque[tuple[_Batch, Future[list[Pixels | RequestError]]]] = deque()
+        waiting: deque[tuple[_Batch, Future[list[Pixels | ImageError]]]] = deque()
         ahead = 1
         for batch in self._batches(parts):
             waiting.append((batch, self._pool.submit(self._decode, batch)))
@@ -128,7 +128,7 @@ class Predictor:
                     yield held
                     held, size = _Batch(part, False, [], []), 0
 
-    def _contents(self, part: Part) -> Iterator[tuple[str, int | None, bytes | RequestError | None]]:
+    def _contents(self, part: Part) -> Iterator[tuple[str, int | None, bytes | ImageError | None]]:
         for span in part.spans:
             if span.first is None:
                 yield span.path, None, None
@@ -137,28 +137,28 @@ class Predictor:
             for row, content in zip(rows, self._reader.read(path, span.first, span.count), strict=True):
                 yield span.path, row, content
 
-    def _decode(self, batch: _Batch) -> list[Pixels | RequestError]:
+    def _decode(self, batch: _Batch) -> list[Pixels | ImageError]:
         height, width, _ = self.classifier.image_shape
         root = str(self._job.root)  # joined as text: a pathlib path for each image takes longer than to open it
-        decoded: list[Pixels | RequestError] = []
+        decoded: list[Pixels | ImageError] = []
         for (path, _row), given in zip(batch.places, batch.contents, strict=True):
-            if isinstance(given, RequestError):
+            if isinstance(given, ImageError):
                 decoded.append(given)
                 continue
             try:
                 content = read(os.path.join(root, path), self._job.max_bytes) if given is None else given  # noqa: PTH118
                 decoded.append(decode.decode(content, height, width, self._job.max_pixels))
-            except RequestError as error:
+            except ImageError as error:
                 # A new one: that which was raised holds on to the file's bytes, by its traceback.
-                decoded.append(RequestError(error.code, str(error)))
+                decoded.append(ImageError(error.code, str(error)))
         return decoded
 
-    def _classify(self, batch: _Batch, decoded: list[Pixels | RequestError]) -> list[Row]:
-        whole = [pixels for pixels in decoded if not isinstance(pixels, RequestError)]
+    def _classify(self, batch: _Batch, decoded: list[Pixels | ImageError]) -> list[Row]:
+        whole = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
         answers = self._answers(np.stack(whole)) if whole else iter(())
         rows = []
         for (path, row), found in zip(batch.places, decoded, strict=True):
-            if isinstance(found, RequestError):
+            if isinstance(found, ImageError):
                 rows.append(Row(path, row, error=found))
             else:
                 best, unknown = next(answers)
@@ -175,17 +175,17 @@ class Predictor:
 
 
 def read(path: str, max_bytes: int) -> bytes:
-    """The bytes of a file. Raises `RequestError` `unreadable_file`, `damaged_parquet` or `body_too_large`."""
+    """The bytes of a file. Raises `ImageError` `unreadable_file`, `damaged_parquet` or `body_too_large`."""
     if parquet.is_parquet(path):  # a whole one is read by its rows
-        raise RequestError("damaged_parquet", "The file cannot be read as Parquet.")
+        raise ImageError("damaged_parquet", "The file cannot be read as Parquet.")
     try:
         # Without waiting for a writer, should the file have become a pipe since it was found.
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise RequestError("unreadable_file", "This is no file.")
+                raise ImageError("unreadable_file", "This is no file.")
             if status.st_size > max_bytes:
-                raise RequestError("body_too_large", f"The file is larger than {max_bytes:,} bytes.")
+                raise ImageError("body_too_large", f"The file is larger than {max_bytes:,} bytes.")
             return file.read()
     except OSError as error:
-        raise RequestError("unreadable_file", f"The file cannot be read: {error.strerror}.") from error
+        raise ImageError("unreadable_file", f"The file cannot be read: {error.strerror}.") from error

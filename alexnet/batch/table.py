@@ -19,10 +19,10 @@ from typing import IO, Any, Final
 from alexnet import files
 from alexnet.batch import parquet
 from alexnet.batch.sources import Part
-from alexnet.errors import RequestError, UserError
+from alexnet.errors import ImageError, UserError
 
 FORMATS: Final = (".csv", ".parquet")
-# Beside those of the service (`alexnet.errors.CODES`), which stands between images and the disk no more than a network.
+# Beside those of the service (`serving.errors.CODES`): it reads no files.
 CODES: Final = {
     "unreadable_file": "The file cannot be read; the message has the reason.",
     "damaged_parquet": "The Parquet file, or the row group that the image is in, cannot be read.",
@@ -41,7 +41,7 @@ class Row:
     row: int | None
     best: Sequence[tuple[str, float]] = ()
     unknown: bool | None = None
-    error: RequestError | None = None
+    error: ImageError | None = None
 
     @property
     def shown_path(self) -> str:

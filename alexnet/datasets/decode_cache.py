@@ -23,7 +23,7 @@ from rich.progress import Progress
 
 from alexnet import files
 from alexnet.datasets.cifar10 import SIDE
-from alexnet.errors import RequestError
+from alexnet.errors import ImageError
 from alexnet.inference import decode
 from alexnet.inference.cpus import usable_cpus
 
@@ -85,7 +85,7 @@ def _decode(file: File) -> npt.NDArray[np.uint8] | str:
         return f"It is larger than {_MOST_BYTES:,} bytes."
     try:
         return decode.decode(file.path.read_bytes(), SIDE, SIDE)
-    except RequestError as error:
+    except ImageError as error:
         return str(error)
     except OSError as error:
         return f"It cannot be read ({error.strerror})."

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from alexnet.datasets.cifar10 import SIDE
-from alexnet.errors import RequestError, UserError
+from alexnet.errors import ImageError, UserError
 from alexnet.inference.decode import FORMATS, decode
 
 Pixels = npt.NDArray[np.uint8]
@@ -124,5 +124,5 @@ def _read_sheet(file: Path) -> Pixels:
 def _read_picture(file: Path) -> Pixels:
     try:
         return decode(file.read_bytes(), SIDE, SIDE, _MAX_PIXELS)[None]
-    except RequestError as error:
+    except ImageError as error:
         raise UserError(f"{file}: {error}") from error

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops
 
-from alexnet.errors import RequestError
+from alexnet.errors import ImageError
 
 FORMATS: Final = ("JPEG", "PNG", "WebP", "GIF", "BMP")
 MAX_PIXELS: Final = 64_000_000
@@ -43,11 +43,11 @@ _TRANSPOSES: Final = {
 def decode(content: bytes, height: int, width: int, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """The image in `content` as uint8 [height, width, 3] RGB, unless its header claims more than `max_pixels`.
 
-    Raises `RequestError`: `empty_image`, `unsupported_format`, `too_many_pixels`, `unsupported_mode`,
+    Raises `ImageError`: `empty_image`, `unsupported_format`, `too_many_pixels`, `unsupported_mode`,
     `truncated_image` or `damaged_image`.
     """
     if not content:
-        raise RequestError("empty_image", f"The image is empty; send a {_names()} file.")
+        raise ImageError("empty_image", f"The image is empty; send a {_names()} file.")
     kind = _sniff(content)
     if kind is None:
         raise _unsupported()
@@ -56,14 +56,14 @@ def decode(content: bytes, height: int, width: int, max_pixels: int = MAX_PIXELS
             if image.width * image.height > max_pixels:  # judged by the header, before a pixel is decoded
                 raise _too_many_pixels(max_pixels)
             pixels = _to_pixels(image, height, width)
-    except RequestError:
+    except ImageError:
         raise
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(max_pixels) from error
     except Exception as error:  # Pillow's decoders raise what their format's parser happens to raise
         if _ENDS_EARLY[kind](content):
             raise _truncated(kind) from error
-        raise RequestError("damaged_image", f"The {kind} file is damaged and cannot be decoded.") from error
+        raise ImageError("damaged_image", f"The {kind} file is damaged and cannot be decoded.") from error
     if kind == "PNG" and _png_ends_early(content):  # Pillow does not look for the end once it has all rows
         raise _truncated(kind)
     return pixels
@@ -76,12 +76,12 @@ def to_png(pixels: npt.NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def _unsupported() -> RequestError:
-    return RequestError("unsupported_format", f"This is no image of a known format; send {_names()}.")
+def _unsupported() -> ImageError:
+    return ImageError("unsupported_format", f"This is no image of a known format; send {_names()}.")
 
 
-def _truncated(kind: str) -> RequestError:
-    return RequestError("truncated_image", f"The {kind} file ends before its picture does.")
+def _truncated(kind: str) -> ImageError:
+    return ImageError("truncated_image", f"The {kind} file ends before its picture does.")
 
 
 def _names() -> str:
@@ -102,8 +102,8 @@ def _sniff(content: bytes) -> str | None:
     return None
 
 
-def _too_many_pixels(limit: int) -> RequestError:
-    return RequestError("too_many_pixels", f"The image has more than {limit / 1e6:g} megapixels; shrink it.")
+def _too_many_pixels(limit: int) -> ImageError:
+    return ImageError("too_many_pixels", f"The image has more than {limit / 1e6:g} megapixels; shrink it.")
 
 
 def _to_pixels(image: Image.Image, height: int, width: int) -> npt.NDArray[np.uint8]:
@@ -132,7 +132,7 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_colour(image: Image.Image) -> Image.Image:
-    """RGB, or RGBA where the image can be transparent. Raises `RequestError` on a mode with no such meaning."""
+    """RGB, or RGBA where the image can be transparent. Raises `ImageError` on a mode with no such meaning."""
     mode, transparent = image.mode, "transparency" in image.info
     if mode.startswith("I;16"):
         return _from_grey16(image)
@@ -143,7 +143,7 @@ def _to_colour(image: Image.Image) -> Image.Image:
         return image if mode == "RGBA" else image.convert("RGBA")  # converting to the same mode copies 256 MB
     if mode in ("1", "L", "P", "RGB", "RGBX", "YCbCr"):
         return image if mode == "RGB" else image.convert("RGB")
-    raise RequestError("unsupported_mode", f"Images of mode {mode} are not supported; send RGB or grey.")
+    raise ImageError("unsupported_mode", f"Images of mode {mode} are not supported; send RGB or grey.")
 
 
 def _from_grey16(image: Image.Image) -> Image.Image:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from alexnet.errors import CODES
 from alexnet.inference.decode import FORMATS
 from serving.body.request import DEFAULT_TOP_K, MANY, MAX_TOP_K, ONE, TOP_K
 from serving.context import REQUEST_ID
+from serving.errors import CODES
 from serving.settings import Settings
 
 _TEXT = {"type": "string"}

@@ -11,7 +11,7 @@ import binascii
 import json
 from typing import Any, Final
 
-from alexnet.errors import RequestError
+from serving.errors import RequestError
 
 Fields = dict[str, list[Any]]
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from alexnet.errors import RequestError
+from serving.errors import RequestError
 
 Fields = dict[str, list[bytes | str]]
 

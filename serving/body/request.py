@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from starlette.requests import ClientDisconnect, Request
 
-from alexnet.errors import RequestError
 from serving.body import json_body, multipart
+from serving.errors import RequestError
 from serving.settings import Settings
 
 ONE: Final = "image"

@@ -13,10 +13,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.errors import RequestError
+from alexnet.errors import ImageError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode, to_png
 from serving.body.request import ClassifyRequest
+from serving.errors import RequestError
 from serving.inference.batching import MAX_BATCH, Batcher
 from serving.limits import Pool
 from serving.metrics import Metrics
@@ -118,7 +119,10 @@ class Pipeline:
         if isinstance(image, RequestError):
             raise image
         height, width, _ = self._classifier.image_shape
-        return decode(image, height, width, max_pixels or self._max_pixels)
+        try:
+            return decode(image, height, width, max_pixels or self._max_pixels)
+        except ImageError as error:
+            raise RequestError.of(error) from error
 
     def _begin(self, asked: float) -> None:
         self._metrics.queue.observe(time.perf_counter() - asked)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from alexnet.errors import CODES
 from benchmarks.harness import Server
+from serving.errors import CODES
 from serving.settings import PREFIX, Settings
 from tests.images import encode, photo
 from tests.serving.api.test_openapi import NOT_DESCRIBED, MakeApp

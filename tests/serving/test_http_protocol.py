@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 import httpx
 import pytest
 
-from alexnet.errors import CODES
 from benchmarks.harness import Server
+from serving.errors import CODES
 from tests.images import encode, photo
 from tests.serving.conftest import StartService
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from alexnet.errors import RequestError, UserError
+from alexnet.errors import UserError
 from alexnet.inference import cpus
+from serving.errors import RequestError
 from serving.limits import MemoryBudget, Pool, memory_budget
 from serving.settings import Settings
 

@@ -13,8 +13,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from alexnet.errors import CODES, RequestError
 from serving import middleware
+from serving.errors import CODES, RequestError
 from serving.logs import LOGGER
 from tests.images import encode, photo
 from tests.serving.conftest import App

@@ -9,7 +9,7 @@ pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
 from pyarrow import parquet as pq  # noqa: E402
 
 from alexnet.batch import parquet  # noqa: E402
-from alexnet.errors import RequestError, UserError  # noqa: E402
+from alexnet.errors import ImageError, UserError  # noqa: E402
 
 IMAGES = [b"first", None, b"", b"fourth" * 5] + [b"%d" % n for n in range(60)]
 STRUCT = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
@@ -22,7 +22,7 @@ def write(path: Path, columns: dict[str, Any], **options: Any) -> str:
 
 def read(path: str, first: int = 0, count: int = len(IMAGES), column: str | None = None) -> list[bytes | str]:
     reader = parquet.Reader(column, max_bytes=25)
-    return [item.code if isinstance(item, RequestError) else item for item in reader.read(path, first, count)]
+    return [item.code if isinstance(item, ImageError) else item for item in reader.read(path, first, count)]
 
 
 EXPECTED = ["missing_image" if item is None else "body_too_large" if len(item) > 25 else item for item in IMAGES]
@@ -46,7 +46,7 @@ def test_a_reader_goes_on_where_it_stopped_and_jumps_where_it_must(tmp_path: Pat
     path = write(tmp_path / "x.parquet", {"image": pyarrow.array(IMAGES, pyarrow.binary())}, row_group_size=9)
     reader = parquet.Reader(None, 25)
     for first, count in ((0, 10), (10, 10), (20, 1), (5, 3), (8, 56), (8, 2)):
-        found = [item.code if isinstance(item, RequestError) else item for item in reader.read(path, first, count)]
+        found = [item.code if isinstance(item, ImageError) else item for item in reader.read(path, first, count)]
         assert found == EXPECTED[first : first + count]
 
 

@@ -109,8 +109,8 @@ def test_the_service_answers_the_same(tiny: Path, tmp_path: Path, mixed: Path) -
 
 
 def _ask(api: Any, content: bytes) -> Any:
-    from alexnet.errors import RequestError
     from serving.body.request import ClassifyRequest
+    from serving.errors import RequestError
 
     (result,) = asyncio.run(api.pipeline.classify(ClassifyRequest([content], 5)))
     return {"error": result.describe()} if isinstance(result, RequestError) else result

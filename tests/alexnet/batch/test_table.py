@@ -11,7 +11,8 @@ import pytest
 from alexnet.batch import table
 from alexnet.batch.sources import Part, Span
 from alexnet.batch.table import Row, Store, parts_folder
-from alexnet.errors import CODES, RequestError, UserError
+from alexnet.errors import ImageError, UserError
+from serving.errors import CODES
 
 PLAN = {"model": "abc", "part": 2}
 PARTS = [Part(0, (Span("a"), Span("b"))), Part(1, (Span("c"),))]
@@ -26,7 +27,7 @@ def test_rows_as_csv() -> None:
     rows = [
         Row('a,"b"\n.png', None, [("cat", 0.75), ("dog", 0.25)], False),
         Row("x.parquet", 7, [("dog", 0.5), ("cat", 0.5)], True),
-        Row(os.fsdecode(b"\xe9.png"), None, error=RequestError("empty_image", "The image is empty.")),
+        Row(os.fsdecode(b"\xe9.png"), None, error=ImageError("empty_image", "The image is empty.")),
     ]
     text = table.render(".csv", rows, 2, True).decode()
     assert list(csv.reader(io.StringIO(text))) == [
@@ -43,7 +44,7 @@ def test_a_row_for_json_has_the_words_of_the_service() -> None:
         "path": "a",
         "predictions": [{"label": "cat", "score": 1.0}],
     }
-    assert Row("a", 3, error=RequestError("empty_image", "No.")).describe() == {
+    assert Row("a", 3, error=ImageError("empty_image", "No.")).describe() == {
         "path": "a",
         "row": 3,
         "error": {"code": "empty_image", "message": "No."},

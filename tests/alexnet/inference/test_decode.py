@@ -15,9 +15,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from alexnet.errors import CODES, RequestError
+from alexnet.errors import ImageError
 from alexnet.inference import decode as images
 from benchmarks import resize_filter
+from serving.errors import CODES
 from tests import images as pictures
 from tests.images import encode, photo
 
@@ -50,7 +51,7 @@ def decode(content: bytes, **options: Any) -> npt.NDArray[np.uint8]:
 
 def refused(content: bytes, **options: Any) -> str:
     """The code with which `content` is refused."""
-    with pytest.raises(RequestError) as caught:
+    with pytest.raises(ImageError) as caught:
         decode(content, **options)
     assert caught.value.code in CODES
     return caught.value.code
@@ -60,7 +61,7 @@ def outcome(content: bytes) -> npt.NDArray[np.uint8] | str:
     """The pixels of `content`, or the code with which it is refused."""
     try:
         return decode(content)
-    except RequestError as error:
+    except ImageError as error:
         return error.code
 
 
@@ -105,7 +106,7 @@ def test_pixels_of_the_models_size_come_through_unchanged(name: str) -> None:
     ],
 )
 def test_what_is_no_image_of_ours_is_refused_by_name(content: bytes, code: str) -> None:
-    with pytest.raises(RequestError, match="JPEG, PNG, WebP, GIF or BMP") as caught:
+    with pytest.raises(ImageError, match="JPEG, PNG, WebP, GIF or BMP") as caught:
         decode(content)
     assert caught.value.code == code
 
@@ -231,7 +232,7 @@ def _refused_at_once(content: bytes) -> None:
 def test_the_limit_of_pixels_is_exact_and_in_the_message() -> None:
     content = encode(photo(100, 50), "PNG")
     assert decode(content, max_pixels=5_000).shape == (SIDE, SIDE, 3)
-    with pytest.raises(RequestError, match=r"0\.004999 megapixels") as caught:
+    with pytest.raises(ImageError, match=r"0\.004999 megapixels") as caught:
         decode(content, max_pixels=4_999)
     assert caught.value.code == "too_many_pixels"
 
@@ -310,7 +311,7 @@ def test_every_mode_with_colours_becomes_the_right_rgb(mode: str) -> None:
 
 @pytest.mark.parametrize("mode", ["I", "F", "HSV", "LAB"])
 def test_a_mode_without_colours_is_refused_by_its_name(mode: str) -> None:
-    with pytest.raises(RequestError, match=f"mode {mode} ") as caught:
+    with pytest.raises(ImageError, match=f"mode {mode} ") as caught:
         images._to_colour(Image.new(mode, (4, 4)))
     assert caught.value.code == "unsupported_mode"
 

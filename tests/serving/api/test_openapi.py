@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from alexnet.errors import CODES
 from serving.api import openapi, routes
+from serving.errors import CODES
 from serving.settings import Settings
 from tests.images import encode, photo
 from tests.models import CLASSES

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from alexnet.errors import RequestError
 from serving.body.request import DEFAULT_TOP_K, ClassifyRequest, read_request
+from serving.errors import RequestError
 from serving.limits import MemoryBudget
 from serving.settings import Settings
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alexnet.errors import RequestError
+from serving.errors import RequestError
 from serving.inference.batching import MAX_BATCH, Batcher, Pixels
 from serving.limits import Pool
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from alexnet.errors import RequestError
 from alexnet.inference.classifier import Classifier
 from serving.body.request import ClassifyRequest
+from serving.errors import RequestError
 from serving.inference import pipeline
 from serving.inference.pipeline import Pipeline
 from serving.metrics import Metrics
