@@ -99,7 +99,7 @@ class Api:
 
     async def openapi(self, _: Request) -> Response:
         """The OpenAPI description of these routes."""
-        described = openapi.describe(self.classifier.classes, self._settings, self.classifier.tells_unknown)
+        described = openapi.describe(len(self.classifier.classes), self._settings)
         return JSONResponse(described, headers=JSON_HEADERS)
 
     async def _read(self, request: Request, hold: Callable[[int], None], *, batch: bool) -> ClassifyRequest:

@@ -1,140 +1,147 @@
-"""The OpenAPI description of the service, built from the same tables that the routes use."""
+"""The OpenAPI description of the service, from the shapes in `schemas` and the table of error codes."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from alexnet.inference.decode import FORMATS
-from serving.body.request import DEFAULT_TOP_K, MANY, MAX_TOP_K, ONE, TOP_K
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
+
+from alexnet import __version__
+from serving.api import routes, schemas
+from serving.body.request import DEFAULT_TOP_K, MAX_TOP_K, TOP_K
 from serving.context import REQUEST_ID
 from serving.errors import CODES
 from serving.settings import Settings
 
-_TEXT = {"type": "string"}
-_EVERYWHERE = ("malformed_request", "method_not_allowed", "upload_too_slow", "internal_error")
-_BODY = (
+_SHAPES: Final[tuple[type[BaseModel], ...]] = (
+    schemas.ImageForm, schemas.ImagesForm, schemas.ImageJson, schemas.ImagesJson, schemas.Classification,
+    schemas.BatchClassification, schemas.ModelInfo, schemas.Readiness, schemas.ErrorResponse,
+)  # fmt: skip
+_REF: Final = "#/components/schemas/{model}"
+_TEXT: Final = {"text/plain": {"schema": {"type": "string"}}}
+
+_EVERYWHERE: Final = ("malformed_request", "method_not_allowed", "upload_too_slow", "internal_error")
+_BODY: Final = (
     "malformed_body", "missing_image", "not_a_file", "invalid_top_k", "body_too_large",
     "too_many_images", "unsupported_media_type", "overloaded", "timed_out",
 )  # fmt: skip
-_IMAGE = (
+_IMAGE: Final = (
     "invalid_base64", "empty_image", "unsupported_format", "too_many_pixels", "unsupported_mode", "truncated_image",
     "damaged_image",
 )  # fmt: skip
 
+Json = dict[str, Any]
 
-def describe(classes: Sequence[str], settings: Settings, tells_unknown: bool = False) -> dict[str, Any]:
-    """The OpenAPI 3.1 document for a model that knows `classes` and, maybe, tells what is none of them."""
-    file = {"type": "string", "contentMediaType": "application/octet-stream"}
-    base64 = {"type": "string", "contentEncoding": "base64", "description": "base64, with or without a data: prefix"}
-    top_k = {"type": "integer", "minimum": 1, "maximum": min(len(classes), MAX_TOP_K)}
-    top_k["default"] = min(DEFAULT_TOP_K, len(classes))
-    one = {
-        "multipart/form-data": {"schema": _object({ONE: file, TOP_K: top_k}, [ONE])},
-        "application/json": {"schema": _object({ONE: base64, TOP_K: top_k}, [ONE])},
-        **{f"image/{name.lower()}": {"schema": {}} for name in FORMATS},
-        "application/octet-stream": {"schema": {}},
-    }
-    files, texts = ({"type": "array", "items": item, "maxItems": settings.max_images} for item in (file, base64))
-    many = {
-        "multipart/form-data": {"schema": _object({MANY: files, TOP_K: top_k}, [MANY])},
-        "application/json": {"schema": {"oneOf": [texts, _object({MANY: texts, TOP_K: top_k}, [MANY])]}},
-    }
-    prediction = _object({"label": {"enum": list(classes)}, "score": {"type": "number", "minimum": 0, "maximum": 1}})
-    predictions = {"type": "array", "items": prediction, "minItems": 1}
-    model = _object({"name": _TEXT, "sha256": _TEXT, "degraded": {"const": True}}, ["name", "sha256"])
-    failed = _object({"error": _object({"code": {"enum": [*_IMAGE]}, "message": _TEXT})})
-    unknown = {"type": "boolean", "description": "whether the image probably shows none of the classes"}
-    answer: dict[str, Any] = {"predictions": predictions} | ({"unknown": unknown} if tells_unknown else {})
-    result = {"oneOf": [_object(answer), failed]}
-    parameter = {"name": TOP_K, "in": "query", "required": False, "schema": top_k}
-    document: dict[str, Any] = {
-        "openapi": "3.1.0",
-        "info": {"title": "alexnet-cifar10", "version": "1", "description": "Names what is in a picture."},
-        "paths": {
-            "/classify": {
-                "post": _operation(
-                    "classify", "Classify one image", _object({**answer, "model": model}),
-                    (*_BODY, *_IMAGE), body=one, parameters=[parameter],
-                )
-            },
-            "/classify_batch": {
-                "post": _operation(
-                    "classify_batch", "Classify many images; each answers in its own place",
-                    _object({"results": {"type": "array", "items": result}, "model": model}),
-                    _BODY, body=many, parameters=[parameter],
-                )
-            },
-            "/preview": {
-                "post": _operation(
-                    "preview", "The image as the model sees it", {"contentMediaType": "image/png"}, (*_BODY, *_IMAGE),
-                    body=one, media_type="image/png",
-                )
-            },
-            "/model": {"get": _operation("model", "What is known about the model", {"type": "object"}, ())},
-            "/readyz": {
-                "get": _operation(
-                    "ready", "Whether requests are taken",
-                    _object({"ready": {"type": "boolean"}, "provider": _TEXT, "degraded": {"type": "boolean"}}), (),
-                )
-            },
-            "/livez": {"get": _operation("live", "Whether the process lives", None, ())},
-            "/metrics": {"get": _operation("metrics", "Metrics in the text format of Prometheus", None, ())},
-        },
-    }  # fmt: skip
+
+def describe(classes: int, settings: Settings) -> Json:
+    """The OpenAPI 3.1 document of a service whose model has so many classes."""
+    paths = _paths(_top_k(classes))
     if settings.api_keys:
-        document["components"] = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}}
-        closed = ["/classify", "/classify_batch", "/preview", "/model"]
-        if not settings.public_metrics:
-            closed.append("/metrics")
-        for path in closed:
-            for operation in document["paths"][path].values():
-                operation["security"] = [{"key": []}]
-                operation["responses"].update(_errors(["unauthorized"]))
-    return document
+        for path, methods in paths.items():
+            if routes.needs_key(path, settings.public_metrics):
+                for operation in methods.values():
+                    operation["security"] = [{"key": []}]
+                    operation["responses"] |= _errors(["unauthorized"])
+    components: Json = {"schemas": _schemas(classes, settings.max_images)}
+    if settings.api_keys:
+        components["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "alexnet-cifar10", "version": __version__, "description": "Classifies images."},
+        "servers": [{"url": "."}],  # beside this document, also behind a proxy that adds a prefix
+        "paths": paths,
+        "components": components,
+    }
 
 
-def _operation(
-    name: str,
-    summary: str,
-    answer: dict[str, Any] | None,
-    codes: Sequence[str],
-    *,
-    body: dict[str, Any] | None = None,
-    media_type: str = "application/json",
-    parameters: Sequence[dict[str, Any]] = (),
-) -> dict[str, Any]:
-    """One operation; `answer` is the schema of what it answers as `media_type`, None for plain text."""
-    content = {"text/plain": {"schema": _TEXT}} if answer is None else {media_type: {"schema": answer}}
-    header = {REQUEST_ID: {"schema": _TEXT, "description": "the request's id, also in the log"}}
-    operation: dict[str, Any] = {
+def _paths(top_k: Json) -> Json:
+    image = {
+        "multipart/form-data": _content(schemas.ImageForm),
+        "application/json": _content(schemas.ImageJson),
+        "application/octet-stream": {"schema": schemas.FILE},  # or image/*, which client generators do not know
+    }
+    images = {
+        "multipart/form-data": _content(schemas.ImagesForm),
+        "application/json": _content(schemas.ImagesJson),  # or the bare list, for which generators write broken code
+    }
+    png = {"image/png": {"schema": schemas.FILE}}
+    parameters = [{"name": TOP_K, "in": "query", "required": False, "schema": top_k}]
+    return {
+        routes.CLASSIFY: _post(
+            "classify", "Classify one image", image, _json(schemas.Classification), _IMAGE, parameters
+        ),
+        routes.CLASSIFY_BATCH: _post(
+            "classify_batch", "Classify many images; each answers in its own place", images,
+            _json(schemas.BatchClassification), parameters=parameters,
+        ),
+        routes.PREVIEW: _post("preview", "The image as the model sees it", image, png, _IMAGE),
+        routes.MODEL: _get("model", "What is known about the model", _json(schemas.ModelInfo)),
+        routes.READY: _get("ready", "Whether requests are taken", _json(schemas.Readiness)),
+        routes.LIVE: _get("live", "Whether the process lives", _TEXT),
+        routes.METRICS: _get("metrics", "Metrics in the text format of Prometheus", _TEXT),
+    }  # fmt: skip
+
+
+def _post(
+    name: str, summary: str, body: Json, answer: Json, codes: Sequence[str] = (), parameters: Sequence[Json] = ()
+) -> dict[str, Json]:
+    operation = _operation(name, summary, answer, (*_BODY, *codes))
+    return {"post": operation | {"parameters": parameters, "requestBody": {"required": True, "content": body}}}
+
+
+def _get(name: str, summary: str, answer: Json) -> dict[str, Json]:
+    return {"get": _operation(name, summary, answer, ())}
+
+
+def _operation(name: str, summary: str, answer: Json, codes: Sequence[str]) -> Json:
+    header = {REQUEST_ID: {"schema": {"type": "string"}, "description": "the request's id, also in the log"}}
+    return {
         "operationId": name,
         "summary": summary,
-        "parameters": list(parameters),
         "responses": {
-            "200": {"description": "OK", "headers": header, "content": content},
+            "200": {"description": "OK", "headers": header, "content": answer},
             **_errors((*_EVERYWHERE, *codes)),
         },
     }
-    if body is not None:
-        operation["requestBody"] = {"required": True, "content": body}
-    return operation
 
 
-def _errors(codes: Sequence[str]) -> dict[str, Any]:
+def _errors(codes: Sequence[str]) -> Json:
     by_status: dict[int, list[str]] = {}
     for code in codes:
         by_status.setdefault(CODES[code].status, []).append(code)
     return {
         str(status): {
-            "description": " ".join(f"`{name}`: {CODES[name].meaning}" for name in names),
-            "content": {"application/json": {"schema": _error(names)}},
+            "description": " ".join(f"`{code}`: {CODES[code].meaning}" for code in codes),
+            "content": _json(schemas.ErrorResponse),
         }
-        for status, names in sorted(by_status.items())
+        for status, codes in sorted(by_status.items())
     }
 
 
-def _error(names: Sequence[str]) -> dict[str, Any]:
-    return _object({"error": _object({"code": {"enum": list(names)}, "message": _TEXT, "request_id": _TEXT})})
+def _schemas(classes: int, max_images: int) -> Json:
+    """The shapes, with the bounds of this model and these settings."""
+    found: Mapping[str, Any] = models_json_schema([(shape, "serialization") for shape in _SHAPES], ref_template=_REF)[1]
+    defined: Json = found["$defs"]
+    for name in ("ImageForm", "ImagesForm", "ImageJson", "ImagesJson"):
+        properties = defined[name]["properties"]
+        properties[TOP_K] |= _top_k(classes)
+        if "images" in properties:
+            properties["images"]["maxItems"] = max_images
+    return defined
 
 
-def _object(properties: dict[str, Any], required: Sequence[str] | None = None) -> dict[str, Any]:
-    return {"type": "object", "properties": properties, "required": list(properties if required is None else required)}
+def _top_k(classes: int) -> Json:
+    return {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": min(classes, MAX_TOP_K),
+        "default": min(DEFAULT_TOP_K, classes),
+    }
+
+
+def _json(shape: type[BaseModel]) -> Json:
+    return {"application/json": _content(shape)}
+
+
+def _content(shape: type[BaseModel]) -> Json:
+    return {"schema": {"$ref": _REF.format(model=shape.__name__)}}

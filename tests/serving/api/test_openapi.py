@@ -1,15 +1,20 @@
 """The OpenAPI description says what the routes take and answer, no more and no less."""
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from serving.api import openapi, routes
+import alexnet
+from alexnet.inference.classifier import Classifier
+from serving.api import openapi, routes, schemas
 from serving.errors import CODES
 from serving.settings import Settings
 from tests.images import encode, photo
-from tests.models import CLASSES
+from tests.models import CLASSES, write_model
 from tests.serving.conftest import App
 
 MakeApp = Callable[..., App]
@@ -32,10 +37,10 @@ def codes_of(operation: dict[str, Any]) -> set[str]:
     codes: set[str] = set()
     for status, response in operation["responses"].items():
         if status != "200":
-            (media,) = response["content"].values()
-            listed = media["schema"]["properties"]["error"]["properties"]["code"]["enum"]
+            assert response["content"]["application/json"]["schema"] == {"$ref": "#/components/schemas/ErrorResponse"}
+            listed = set(re.findall(r"`(\w+)`: ", response["description"]))
             assert {CODES[code].status for code in listed} == {int(status)}
-            codes |= set(listed)
+            codes |= listed
     return codes
 
 
@@ -54,30 +59,60 @@ def test_it_describes_exactly_the_routes_that_there_are(make_app: MakeApp) -> No
 
 
 def test_every_code_is_described_somewhere(make_app: MakeApp) -> None:
-    document = openapi.describe(CLASSES, Settings(api_keys="key"))  # type: ignore[arg-type]
+    document = openapi.describe(len(CLASSES), Settings(api_keys="key"))  # type: ignore[arg-type]
     described = set().union(*(codes_of(operation) for _, _, operation in operations(document)))
     assert described == set(CODES) - NOWHERE
 
 
 def test_it_is_made_for_the_model_and_the_settings_that_run() -> None:
-    document = openapi.describe(("a", "b", "c"), Settings(max_images=7))
+    document = openapi.describe(3, Settings(max_images=7))
     (parameter,) = document["paths"]["/classify"]["post"]["parameters"]
-    assert parameter["schema"] == {"type": "integer", "minimum": 1, "maximum": 3, "default": 3}
-    text = str(document)
-    assert "'maxItems': 7" in text
-    assert "'enum': ['a', 'b', 'c']" in text
+    top_k = {"type": "integer", "minimum": 1, "maximum": 3, "default": 3}
+    assert parameter["schema"] == top_k
+    shapes = document["components"]["schemas"]
+    assert top_k.items() <= shapes["ImageForm"]["properties"]["top_k"].items()
+    assert shapes["ImagesForm"]["properties"]["images"]["maxItems"] == 7
+    assert document["info"]["version"] == alexnet.__version__
+
+
+def test_files_have_a_picker_and_booleans_are_plain() -> None:
+    shapes = openapi.describe(3, Settings())["components"]["schemas"]
+    file = {"type": "string", "format": "binary"}
+    assert file.items() <= shapes["ImageForm"]["properties"]["image"].items()
+    assert shapes["ImagesForm"]["properties"]["images"]["items"] == file
+    assert shapes["ImageResult"]["properties"]["unknown"]["type"] == "boolean"
+    assert "unknown" not in shapes["ImageResult"]["required"]
+    assert "default" not in shapes["ImageResult"]["properties"]["unknown"]
+
+
+@pytest.mark.parametrize("tells_unknown", [False, True])
+def test_answers_have_the_shapes_that_are_described(tells_unknown: bool, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.onnx", tells_unknown=tells_unknown)
+    app = App(Classifier(model, threads=1), Settings(), None)
+    picture = encode(photo())
+    answers: list[tuple[type[BaseModel], Any]] = [
+        (schemas.Classification, app.post("/classify", content=picture)),
+        (schemas.BatchClassification, app.post("/classify_batch", files=[("images", picture), ("images", b"x")])),
+        (schemas.ErrorResponse, app.post("/classify", content=b"x")),
+        (schemas.ModelInfo, app.get("/model")),
+        (schemas.Readiness, app.get("/readyz")),
+    ]
+    for shape, response in answers:
+        shape.model_validate(response.json(), strict=True)
+        assert response.headers["x-content-type-options"] == "nosniff"
+        assert response.headers["cache-control"] == "no-store"
 
 
 @pytest.mark.parametrize(("public_metrics", "closed"), [(True, False), (False, True)])
 def test_a_key_is_asked_for_where_one_is_needed(public_metrics: bool, closed: bool) -> None:
     settings = Settings(api_keys="key", public_metrics=public_metrics)  # type: ignore[arg-type]
-    document = openapi.describe(CLASSES, settings)
+    document = openapi.describe(len(CLASSES), settings)
     for path, _, operation in operations(document):
         needed = path not in ("/livez", "/readyz", "/metrics") or (path == "/metrics" and closed)
         assert ("security" in operation) == needed
         assert ("unauthorized" in codes_of(operation)) == needed
-    without = openapi.describe(CLASSES, Settings())
-    assert "unauthorized" not in str(without)
+    without = openapi.describe(len(CLASSES), Settings())
+    assert "unauthorized" not in str(without["paths"])
 
 
 def test_every_answer_that_is_tried_is_described(make_app: MakeApp) -> None:
