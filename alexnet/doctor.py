@@ -17,6 +17,7 @@ from rich.text import Text
 from alexnet import surroundings
 from alexnet.datasets import cifar10, dataset, image_folder
 from alexnet.errors import UserError
+from alexnet.markdown import megabytes
 from alexnet.surroundings import Finding
 from serving import settings
 
@@ -126,7 +127,7 @@ def model_file(path: Path) -> list[Finding]:
         return [Finding("model", "problem", *_halves(str(error)))]
     found = (
         f"{classifier.name}, {len(classifier.classes)} classes ({', '.join(classifier.classes)}), "
-        f"{path.stat().st_size / 1e6:.1f} MB, sha256 {classifier.sha256}"
+        f"{megabytes(path.stat().st_size)}, sha256 {classifier.sha256}"
     )
     findings = [Finding("model", "ok", f"{path}: {found}"), _measured(path, classifier.sha256)]
     if surroundings.NVIDIA.is_dir():

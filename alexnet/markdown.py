@@ -45,6 +45,11 @@ def enumerate_words(words: Sequence[str]) -> str:
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
+def megabytes(size: float) -> str:
+    """`size` bytes in MB of 10^6 bytes, as every page and message prints them."""
+    return f"{size / 1e6:,.2f} MB"
+
+
 def number(value: float | None) -> str:
     """Integers as they are, others with four decimals; empty for None."""
     if value is None:

@@ -65,9 +65,9 @@ def find() -> str:
 
 
 def version() -> str:
-    """As wrk names it."""
+    """The version of wrk, which prints `wrk 4.2.0 [epoll]`, or on Debian `wrk debian/4.1.0-4 [epoll]`."""
     text = subprocess.run([find(), "-v"], capture_output=True, text=True, check=False)
-    return (re.search(r"wrk (\\S+)", text.stdout + text.stderr) or ["", "unknown"])[1]
+    return (re.search(r"^wrk (?:\S+/)?(\d\S*)", text.stdout + text.stderr, re.MULTILINE) or ["", "unknown"])[1]
 
 
 def form(field: str, images: Sequence[bytes]) -> tuple[str, bytes]:

@@ -1,5 +1,6 @@
 """What `make bench` says is what it measured: verdicts, tables, files, and the page that is made from them."""
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -140,6 +141,24 @@ def test_without_wrk_one_line_says_where_to_get_it(monkeypatch: pytest.MonkeyPat
         load.find()
     assert serving.main(["--only", "ours"]) == 1
     assert "wrk is not installed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("printed", "version"),
+    [
+        ("wrk 4.2.0 [epoll] Copyright (C) 2012 Will Glozer\nUsage: wrk <options> <url>\n", "4.2.0"),
+        ("wrk debian/4.1.0-3+b2 [epoll] Copyright (C) 2012 Will Glozer\n", "4.1.0-3+b2"),
+        ("something else\n", "unknown"),
+    ],
+)
+def test_the_version_of_wrk_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, printed: str, version: str
+) -> None:
+    wrk = tmp_path / "wrk"
+    wrk.write_text(f"#!/bin/sh\ncat <<'END'\n{printed}END\nexit 1\n")
+    wrk.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert load.version() == version
 
 
 def test_the_service_answers_the_benchmark_rightly_and_a_wrong_model_is_found_out(tmp_path: Path) -> None:

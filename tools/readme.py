@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 from alexnet import files
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import ModelMetadata
-from alexnet.markdown import replace_section
+from alexnet.markdown import megabytes, replace_section
 from alexnet.paths import ROOT
 from serving.app import Api
 from serving.body.request import DEFAULT_TOP_K, ClassifyRequest
@@ -61,7 +61,7 @@ def _numbers() -> str:
     return (
         f"| accuracy (95 % interval) | macro F1 | weighted F1 | size |\n|---|---|---|---|\n"
         f"| {metrics['accuracy']:.4f} ({low:.4f} to {high:.4f}) | {metrics['macro_f1']:.4f} | "
-        f"{metrics['weighted_f1']:.4f} | {metrics['model']['bytes'] / 1e6:.1f} MB |\n\n"
+        f"{metrics['weighted_f1']:.4f} | {megabytes(metrics['model']['bytes'])} |\n\n"
         f"The model is that of epoch {facts.validation.epoch} of a run of {facts.settings.epochs}, "
         f"its two large linear layers {layers}. "
         f"{_compression(facts, metrics)}Accuracy of each class:\n\n"

@@ -10,7 +10,7 @@ from typing import Any, Final
 from alexnet.evaluation.intervals import wilson
 from alexnet.evaluation.scores import Pair
 from alexnet.inference.metadata import ModelMetadata
-from alexnet.markdown import enumerate_words, items, table
+from alexnet.markdown import enumerate_words, items, megabytes, table
 
 HARDEST: Final = "hardest.png"
 
@@ -70,7 +70,7 @@ def _head(facts: ModelMetadata, metrics: dict[str, Any]) -> str:
         f"# {model['name']}\n\n"
         f"AlexNet (five convolutions, three linear layers) that sees an image of 32 by 32 pixels at {size} by {size} "
         f"and tells which of {len(metrics['classes'])} classes it shows: {enumerate_words(list(metrics['classes']))}. "
-        f"One ONNX file of {model['bytes'] / _MEGA:.2f} MB holds all of it, preprocessing and calibration too: "
+        f"One ONNX file of {megabytes(model['bytes'])} holds all of it, preprocessing and calibration too: "
         "`pixels` uint8 [N, 32, 32, 3] RGB in, `probabilities` float32 [N, classes] out"
         f"{', and `unknown_score` float32 [N]' if metrics['unknown'] else ''}.\n\n"
         "This page is generated (`alexnet card`) from the file and from [metrics.json](metrics.json).\n\n"

@@ -31,6 +31,7 @@ from alexnet.evaluation.scores import score
 from alexnet.evaluation.unknowns import make
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import Compression, ModelMetadata, OodFit, Precision
+from alexnet.markdown import megabytes
 from training import trainer
 from training.export import latency, onnx_export, output_head, quantize, rank_search
 from training.export import steps as table
@@ -165,7 +166,7 @@ def compress(
         with files.replacing(output) as partial:
             onnx.save(final, partial)
             Classifier(partial)
-    print(f"{output}: {output.stat().st_size / 1e6:.2f} MB, sha256 {files.sha256(output)}")
+    print(f"{output}: {megabytes(output.stat().st_size)}, sha256 {files.sha256(output)}")
     return output
 
 

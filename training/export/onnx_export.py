@@ -21,6 +21,7 @@ from alexnet.datasets import cifar10, dataset
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import ModelMetadata, TrainingSettings, ValidationMetrics
+from alexnet.markdown import megabytes
 from training import trainer
 from training.networks.alexnet import AlexNet
 
@@ -59,7 +60,7 @@ def export(checkpoint: Path, data_root: Path, output: Path) -> Path:
     with files.replacing(output) as partial:
         onnx.save(to_onnx(network, metadata(path, saved)), partial)
         difference = check_parity(network, Classifier(partial), images)
-    print(f"{output}: {output.stat().st_size / 1e6:.1f} MB, sha256 {files.sha256(output)}")
+    print(f"{output}: {megabytes(output.stat().st_size)}, sha256 {files.sha256(output)}")
     print(f"torch and ONNX Runtime agree on {len(images)} images: largest difference {difference:.1e}")
     return output
 

@@ -1,7 +1,6 @@
 """Bytes to pixels: what is no image, what is damaged, what lies, and that every way to write a picture is read."""
 
 import contextlib
-import csv
 import io
 import random
 import struct
@@ -17,7 +16,6 @@ from PIL import Image
 
 from alexnet.errors import ImageError
 from alexnet.inference import decode as images
-from benchmarks import resize_filter
 from serving.errors import CODES
 from tests import images as pictures
 from tests.images import encode, photo
@@ -460,25 +458,6 @@ def test_a_rectangle_is_squeezed_as_a_whole() -> None:
     pixels = decode(encode(wide))
     assert pixels[16, 0, 2] > 200  # the left edge is still there
     assert pixels[16, -1, 0] > 200
-
-
-def test_no_filter_moves_the_answers_for_photos_that_were_scaled_up_less() -> None:
-    with resize_filter.RESULT.open(newline="") as file:
-        _, *rows = csv.reader(file)
-    order = resize_filter.ranking(rows)
-    assert order[0][2] == images.FILTER.name
-    most = max(kept for _, kept, _, _ in order)
-    assert max(kept for _, kept, name, _ in order if name == images.FILTER.name) > most - 0.01
-
-
-def test_the_filters_are_measured_on_what_the_service_makes_of_the_files() -> None:
-    files = list(resize_filter.scaled_up(np.asarray(SMALL)))
-    assert len({(filter_, factor, kind) for filter_, factor, kind, _ in files}) == len(files) == 27
-    for _, _, _, content in files[-3:]:
-        np.testing.assert_array_equal(
-            resize_filter.decode(content, SIDE, images.FILTER, images.REDUCING_GAP), decode(content)
-        )
-        assert (resize_filter.decode(content, SIDE, Image.Resampling.NEAREST, None) != decode(content)).any()
 
 
 def test_opaque_alpha_changes_nothing() -> None:
