@@ -64,7 +64,8 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
 
 def tables(rows: Sequence[Row]) -> str:
     """A line for each."""
-    return table(
+    sha256 = next(row["sha256"] for row in rows if row["system"] == OURS)
+    return f"{OURS}, {records.describe_model(sha256)}:\n\n" + table(
         ("system", "images", "seconds", "images/s"),
         [
             [

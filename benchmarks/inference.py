@@ -134,8 +134,10 @@ def tables(rows: Sequence[Row]) -> str:
         for row in rows
         if row["operator"] != _WHOLE and row["batch"] in ("1", "32") and float(row["share"]) >= 0.02
     ]
+    sha256 = choose(rows, model=SHIPPED)[0]["sha256"]
     return "\n\n".join(
         [
+            f"The {SHIPPED} {records.describe_model(sha256)}:",
             table(("model", "threads", "batch", "images/s", "p50, ms", "p99, ms"), whole),
             table(("model, one thread", "batch", "operator", "ms an image", "share"), parts),
         ]

@@ -38,6 +38,7 @@ from alexnet.inference.cpus import usable_cpus
 from alexnet.inference.decode import MAX_PIXELS, decode
 from alexnet.markdown import replace_section, table
 from benchmarks.harness import ROOT
+from benchmarks.records import describe_model
 
 RESULT: Final = ROOT / "benchmarks" / "results" / "predict.csv"
 PAGE: Final = ROOT / "docs" / "scaling.md"
@@ -56,7 +57,7 @@ KINDS: Final = (
     ("JPEG, 4000 x 3000", (4000, 3000), 64),
 )
 _LIMIT: Final = 10_000_000
-_THOUSAND_MILLION: Final = 10**9
+_BILLION: Final = 10**9
 _DAY: Final = 86_400
 _HOUR: Final = 3_600
 
@@ -160,7 +161,7 @@ def _busy() -> float:
 
 
 def shares(rows: Sequence[Row]) -> dict[str, tuple[float, float, float, float]]:
-    """For each kind the images a second of ONNX Runtime, decoding and the whole, and the share that is kept."""
+    """For each kind the images/s of ONNX Runtime, decoding and the whole, and the share of ONNX Runtime's rate."""
     found = {}
     for kind in dict.fromkeys(row["kind"] for row in rows if row["measured"] == "predict"):
         alone, decoding, whole = (
@@ -180,8 +181,8 @@ def tables(rows: Sequence[Row]) -> dict[str, str]:
     each, cpu_each = ((float(last[key]) - float(first[key])) / more for key in ("seconds", "cpu_seconds"))
     row_bytes, image_bytes = (float(last[key]) / int(last["images"]) for key in ("output_bytes", "input_bytes"))
     others = max(float(row["others_share"]) for row in rows)
-    machine = f"Measured on {last['cpus']} CPUs of {last['cpu']}, ONNX Runtime {last['onnxruntime']}, model "
-    machine += f"{last['model']}; other processes took at the most {100 * others:.0f} % of the CPUs."
+    machine = f"Measured on {last['cpus']} CPUs of {last['cpu']}, ONNX Runtime {last['onnxruntime']}, "
+    machine += f"{describe_model(last['model'])}; other processes took at most {100 * others:.0f} % of the CPUs."
     kept = [
         [kind, *(f"{value:,.1f}" for value in values), f"{100 * share:.1f} %"]
         for kind, (*values, share) in shares(rows).items()
@@ -191,18 +192,20 @@ def tables(rows: Sequence[Row]) -> dict[str, str]:
         for row in curve
     ]
     whole = [
-        ["CPU time", f"{cpu_each * _THOUSAND_MILLION / _DAY:,.0f} days of one CPU"],
-        [f"on {last['cpus']} such CPUs", f"{each * _THOUSAND_MILLION / _DAY:,.0f} days"],
-        ["on 1,000 such CPUs", f"{cpu_each * _THOUSAND_MILLION / _HOUR / 1000:.1f} hours"],
-        ["images read, as here", f"{image_bytes * _THOUSAND_MILLION / 1e12:.1f} TB"],
-        ["table written, CSV with 5 classes", f"{row_bytes * _THOUSAND_MILLION / 1e9:,.0f} GB"],
+        ["CPU time", f"{cpu_each * _BILLION / _DAY:,.0f} days of one CPU"],
+        [f"on {last['cpus']} such CPUs", f"{each * _BILLION / _DAY:,.0f} days"],
+        ["on 1,000 such CPUs", f"{cpu_each * _BILLION / _HOUR / 1000:.1f} hours"],
+        ["images read, as here", f"{image_bytes * _BILLION / 1e12:.1f} TB"],
+        ["table written, CSV with 5 classes", f"{row_bytes * _BILLION / 1e9:,.0f} GB"],
     ]
     return {
         "machine": machine,
-        "share": table(("images a second", "ONNX Runtime alone", "decoding alone", "all of it", "kept"), kept),
+        "share": table(
+            ("images/s", "ONNX Runtime alone", "decoding alone", "`alexnet predict`", "of ONNX Runtime"), kept
+        ),
         "curve": table(("images", "seconds", "CPU seconds", "peak memory, MB", "bytes of CSV"), cost),
         "each": f"Start-up apart, an image takes {1e3 * each:.1f} ms here, and {1e3 * cpu_each:.1f} ms of CPU time.",
-        "whole": table(("a thousand million images", ""), whole),
+        "whole": table(("a billion images", ""), whole),
     }
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from alexnet import environment, files
+from alexnet.paths import MODEL
 from benchmarks.harness import ROOT
 from benchmarks.verdict import Verdict, lines
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
+EARLIER: Final = "measured on an earlier model"
 MEASURED_WITH: Final = ("date", "cpu", "cpus", "versions")
 _LABELS: Final = ("cpu", "cpus", "platform")
 
@@ -76,6 +78,12 @@ def newest(kind: str, folder: Path = RESULTS) -> Path | None:
 def choose(rows: Iterable[Row], **wanted: object) -> list[Row]:
     """Those rows that have these values."""
     return [row for row in rows if all(row[name] == str(value) for name, value in wanted.items())]
+
+
+def describe_model(sha256: str) -> str:
+    """How a page names the measured model by its SHA-256, of which the first 12 digits are enough."""
+    short = sha256[:12]
+    return f"model {short}" + ("" if files.sha256(MODEL).startswith(short) else f" ({EARLIER})")
 
 
 def value(rows: Iterable[Row], column: str, **wanted: object) -> float | None:

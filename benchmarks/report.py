@@ -1,10 +1,11 @@
-"""The tables, verdicts and pictures of docs/benchmarks.md, from the CSV files of benchmarks/results/ alone.
+"""The tables, verdicts and plots of docs/benchmarks.md, from the CSV files of benchmarks/results/ alone.
 
     python -m benchmarks.report
 
 What stands between the markers of the page is made anew from the newest file of each kind; the rest is written by hand.
 """
 
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -12,14 +13,14 @@ from types import ModuleType
 from typing import Any, Final
 
 from alexnet import files
-from alexnet.markdown import replace_section
+from alexnet.markdown import replace_section, table
 from benchmarks import evaluate, inference, records, serving, startup, training
 from benchmarks.harness import ROOT
 from benchmarks.records import Row, choose, value
 from benchmarks.systems import RUNTIME
 
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
-PICTURES: Final = ROOT / "docs" / "benchmarks"
+PLOTS: Final = ROOT / "docs" / "benchmarks"
 KINDS: Final[dict[str, ModuleType]] = {
     module.KIND: module for module in (serving, inference, evaluate, training, startup)
 }
@@ -29,11 +30,37 @@ def render(page: str, folder: Path = records.RESULTS) -> str:
     """The text of the page with the measurements as `folder` has them."""
     for kind, module in KINDS.items():
         page = replace_section(page, kind, section(kind, module, folder))
-    return page
+    return replace_section(page, "machines", machines(folder))
+
+
+def machines(folder: Path) -> str:
+    """The value of every verdict on every machine that was measured: a column for each, the newest first."""
+    columns: dict[str, dict[tuple[str, int], str]] = {}
+    labels = {("", 0): ("model", "")}
+    paths = (path for kind in KINDS for path in folder.glob(f"{kind}-*-cpus-????-??-??.csv"))
+    for path in sorted(paths, key=lambda path: path.stem[-10:], reverse=True):
+        kind, rows = path.stem.partition("-")[0], records.read(path)
+        column = columns.setdefault(f"{short_cpu(rows[0]['cpu'])}, {rows[0]['cpus']} CPUs, {rows[0]['date']}", {})
+        measured = [row["sha256"] for row in rows if row.get("sha256") and row.get("model", "shipped") == "shipped"]
+        if measured:
+            column["", 0] = records.describe_model(measured[0])
+        for place, verdict in enumerate(KINDS[kind].verdicts(rows)):
+            column[kind, place] = verdict.value_text()
+            labels.setdefault((kind, place), (verdict.what, verdict.against))
+    if not columns:
+        return "Nothing is measured yet."
+    order = sorted(labels, key=lambda key: (["", *KINDS].index(key[0]), key[1]))
+    lines = [[*labels[key], *(column.get(key, "") for column in columns.values())] for key in order]
+    return table(("measure", "against", *columns), lines, texts=2)
+
+
+def short_cpu(name: str) -> str:
+    """`AMD EPYC` for `AMD EPYC (avx2, avx512f)`, without trade marks."""
+    return re.sub(r"\([RT]M?\)| Processor", "", name.partition(" (")[0]).strip()
 
 
 def section(kind: str, module: ModuleType, folder: Path) -> str:
-    """What was measured of one kind: with what, the verdicts, the picture and the tables."""
+    """What was measured of one kind: with what, the verdicts, the plot and the tables."""
     path = records.newest(kind, folder)
     if path is None:
         return f"Not measured yet: `python -m benchmarks.{kind}`."
@@ -48,8 +75,8 @@ def section(kind: str, module: ModuleType, folder: Path) -> str:
     return "\n\n".join([*parts, module.tables(rows)])
 
 
-def draw(folder: Path = records.RESULTS, pictures: Path = PICTURES) -> list[Path]:
-    """The pictures of what was measured."""
+def draw(folder: Path = records.RESULTS, plots: Path = PLOTS) -> list[Path]:
+    """Write the plots of what was measured; returns their paths."""
     import matplotlib  # needed by this function alone
 
     matplotlib.use("Agg")
@@ -62,8 +89,8 @@ def draw(folder: Path = records.RESULTS, pictures: Path = PICTURES) -> list[Path
             continue
         figure = plot(plt, records.read(path))
         figure.tight_layout()
-        pictures.mkdir(parents=True, exist_ok=True)
-        target = pictures / f"{kind}.png"
+        plots.mkdir(parents=True, exist_ok=True)
+        target = plots / f"{kind}.png"
         with files.replacing(target) as partial:
             figure.savefig(partial, format="png", dpi=110, metadata={"Software": None})
         plt.close(figure)
@@ -72,7 +99,7 @@ def draw(folder: Path = records.RESULTS, pictures: Path = PICTURES) -> list[Path
 
 
 def _draw_serving(plt: Any, rows: Sequence[Row]) -> Any:
-    """Images a second with 32 clients, and latency with one, by system and model"""
+    """Throughput with 32 clients, and latency with one, by system and model"""
     figure, axes = plt.subplots(1, 2, figsize=(11, 4.5))
     names = [name for name in dict.fromkeys(row["system"] for row in rows) if name != RUNTIME]
     best = {name: value(rows, "images_per_second", system=name, clients=32, images=1) or 0.0 for name in names}
@@ -85,8 +112,8 @@ def _draw_serving(plt: Any, rows: Sequence[Row]) -> Any:
         p50, p99 = ([value(rows, c, clients=1, **key) or 0.0 for key in found] for c in ("p50_ms", "p99_ms"))
         axes[1].barh(heights, p50, 0.36, label=f"{model} model, p50")
         axes[1].scatter(p99, heights, marker="|", s=120, color="black", label="p99" if place else None)
-    axes[0].set_xlabel("images a second, 32 clients")
-    axes[1].set_xlabel("milliseconds, 1 client")
+    axes[0].set_xlabel("images/s, 32 clients")
+    axes[1].set_xlabel("latency in ms, 1 client")
     axes[1].set_xscale("log")
     for axis in axes:
         axis.set_yticks(range(len(names)), names)
@@ -95,7 +122,7 @@ def _draw_serving(plt: Any, rows: Sequence[Row]) -> Any:
 
 
 def _draw_inference(plt: Any, rows: Sequence[Row]) -> Any:
-    """Images a second by batch size, model and threads"""
+    """Throughput by batch size, model and threads"""
     figure, axis = plt.subplots(figsize=(7, 4.5))
     whole = [row for row in rows if row["images_per_second"]]
     for model, threads in dict.fromkeys((row["model"], row["threads"]) for row in whole):
@@ -104,18 +131,18 @@ def _draw_inference(plt: Any, rows: Sequence[Row]) -> Any:
         axis.plot(x, y, marker="o", label=f"{model}, {threads} threads")
     axis.set_xscale("log", base=2)
     axis.set_yscale("log")
-    axis.set_xlabel("images in a batch")
-    axis.set_ylabel("images a second")
+    axis.set_xlabel("batch size")
+    axis.set_ylabel("images/s")
     axis.legend()
     return figure
 
 
 def _draw_training(plt: Any, rows: Sequence[Row]) -> Any:
-    """Images a second of training, by loop, precision and batch size"""
+    """Throughput of training by loop, precision and batch size"""
     figure, axis = plt.subplots(figsize=(7, 3.5))
     names = [f"{row['system']}, {row['precision']}, batch {row['batch']}" for row in rows]
     axis.barh(names, [float(row["images_per_second"]) for row in rows])
-    axis.set_xlabel("images a second")
+    axis.set_xlabel("images/s")
     return figure
 
 
@@ -127,7 +154,7 @@ DRAWN: Final[dict[str, Callable[[Any, Sequence[Row]], Any]]] = {
 
 
 def main() -> int:
-    """Write the page and its pictures."""
+    """Write the page and its plots."""
     PAGE.write_text(render(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
     for path in [PAGE, *draw()]:
         print(path.relative_to(ROOT), file=sys.stderr)

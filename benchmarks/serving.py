@@ -165,8 +165,10 @@ def tables(rows: Sequence[Row]) -> str:
                 found = choose(rows, model=model, system=system, images=key[0], clients=key[1])
                 lines_.append([system, str(key[1]), str(key[0]), *_cells(found)])
         lines_.sort(key=lambda cells: (int(cells[2]), int(cells[1]), -float(cells[3].split()[0].replace(",", ""))))
+        sha256 = choose(rows, model=model)[0]["sha256"]
+        title = f"The {model} {records.describe_model(sha256)}" if model == SHIPPED else f"The {model} model"
         header = ("system", "clients", "images", "images/s", "p50, ms", "p95, ms", "p99, ms", "errors", "memory, MB")
-        parts.append(f"Model: {model} ({choose(rows, model=model)[0]['sha256']})\n\n{table(header, lines_)}")
+        parts.append(f"{title}:\n\n{table(header, lines_)}")
     return "\n\n".join(parts)
 
 

@@ -16,8 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from alexnet import files
 from alexnet.errors import UserError
-from alexnet.markdown import table
+from alexnet.markdown import megabytes, table
 from benchmarks import models, records, systems
 from benchmarks.container import measure as container
 from benchmarks.records import Row, choose, value
@@ -25,6 +26,7 @@ from benchmarks.systems import FASTAPI, OURS, STOCK, System
 from benchmarks.verdict import Verdict, ratio
 
 KIND: Final = "startup"
+SHIPPED: Final = "shipped"
 _REQUESTS: Final = 100
 
 
@@ -39,8 +41,9 @@ def measure(shipped: Path, float32: Path, times: int, with_fastapi: bool) -> lis
         for system, model, workers in cases:
             print(f"start {number}: {system.name}, {workers} workers", file=sys.stderr, flush=True)
             found = start(system, model)
-            name = "shipped" if model == shipped else "float32"
-            rows.append({"system": system.name, "model": name, "workers": workers, "number": number, **found})
+            name = SHIPPED if model == shipped else "float32"
+            known = {"system": system.name, "model": name, "sha256": files.sha256(model)[:12], "workers": workers}
+            rows.append({**known, "number": number, **found})
     return rows
 
 
@@ -83,10 +86,12 @@ def tables(rows: Sequence[Row]) -> str:
                 f"{memory:,.0f}",
             ]
         )
-    text = table(("system", "model", "workers", "start to ready, s", "memory, MB"), lines)
+    sha256 = choose(rows, model=SHIPPED)[0]["sha256"]
+    text = f"The {SHIPPED} {records.describe_model(sha256)}:\n\n"
+    text += table(("system", "model", "workers", "start to ready, s", "memory, MB"), lines)
     if container.RESULT.exists():
         size = json.loads(container.RESULT.read_text())["image"]["bytes"]
-        text += f"\n\nThe container's image has {size / container.MB:.0f} MB (docs/deployment.md)."
+        text += f"\n\nThe container image has {megabytes(size)} (docs/deployment.md)."
     return text
 
 

@@ -28,7 +28,11 @@ class Verdict:
         wanted = f"({word} {self.target:g}{self.unit}): {self.what}"
         if self.value is None:
             return f"SKIP not measured: {self.against} {wanted}"
-        return f"{'PASS' if self.passed else 'FAIL'} {_show(self.value)}{self.unit} {self.against} {wanted}"
+        return f"{'PASS' if self.passed else 'FAIL'} {self.value_text()} {self.against} {wanted}"
+
+    def value_text(self) -> str:
+        """The value with its unit; empty where it was not measured."""
+        return "" if self.value is None else f"{_show(self.value)}{self.unit}"
 
 
 def ratio(ours: float | None, theirs: float | None) -> float | None:

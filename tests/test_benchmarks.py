@@ -112,13 +112,26 @@ def test_a_row_says_what_it_was_measured_with_and_when_and_its_file_too(tmp_path
 
 def test_the_page_is_made_from_the_files_and_says_what_is_not_measured(tmp_path: Path) -> None:
     rows_of("serving", SERVED, tmp_path)
-    empty = "".join(f"<!-- {kind} -->\nold\n<!-- /{kind} -->\n" for kind in report.KINDS)
+    empty = "".join(f"<!-- {kind} -->\nold\n<!-- /{kind} -->\n" for kind in (*report.KINDS, "machines"))
     page = report.render(empty, tmp_path)
     assert "old" not in page
     assert "PASS 12.5x stock BentoML" in page
     assert "| ours | 32 | 1 | 1,250 ± 600 |" in page
     assert "Not measured yet: `python -m benchmarks.startup`." in page
     assert report.render(page, tmp_path) == page
+
+
+def test_machines_are_shown_side_by_side(tmp_path: Path) -> None:
+    rows_of("serving", SERVED, tmp_path)
+    (newer,) = tmp_path.iterdir()
+    older = newer.read_text().replace(records.read(newer)[0]["date"], "2020-01-31").replace(",1000", ",500")
+    (tmp_path / "serving-other-4-cpus-2020-01-31.csv").write_text(older)
+    head, _, model, *lines = report.machines(tmp_path).splitlines()
+    assert head.count("CPUs, ") == 2
+    assert head.endswith("2020-01-31 |")
+    assert model.count("model abc (measured on an earlier model)") == 2
+    assert any(line.endswith("| 1.25x | 2.50x |") for line in lines)
+    assert report.machines(tmp_path / "none") == "Nothing is measured yet."
 
 
 def test_the_pictures_can_be_drawn(tmp_path: Path) -> None:
@@ -180,7 +193,14 @@ def test_the_fresh_model_has_the_signature_of_ours(tmp_path: Path) -> None:
 
 def test_startup_counts_one_worker_against_stock_bentoml(tmp_path: Path) -> None:
     def row(system: str, workers: int, seconds: float) -> dict[str, Any]:
-        return {"system": system, "model": "m", "workers": workers, "seconds_to_ready": seconds, "memory_mb": 1.0}
+        return {
+            "system": system,
+            "model": "shipped",
+            "sha256": "abc",
+            "workers": workers,
+            "seconds_to_ready": seconds,
+            "memory_mb": 1.0,
+        }
 
-    starts = [row("ours", 1, 2.0), row("ours", 2, 9.0), row("stock BentoML", 1, 4.0)]
+    starts: list[dict[str, Any]] = [row("ours", 1, 2.0), row("ours", 2, 9.0), row("stock BentoML", 1, 4.0)]
     assert [v.value for v in startup.verdicts(rows_of("startup", starts, tmp_path))] == [0.5, 2.0]

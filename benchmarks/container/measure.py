@@ -14,6 +14,7 @@ from alexnet import environment, markdown
 from benchmarks.container import engine as engines
 from benchmarks.container.service import Image, Service, harden, memory_bytes, start
 from benchmarks.harness import ROOT
+from benchmarks.records import describe_model
 
 RESULT = ROOT / "benchmarks" / "results" / "container.json"
 PAGE = ROOT / "docs" / "deployment.md"
@@ -95,11 +96,11 @@ def tables(result: dict[str, Any]) -> dict[str, str]:
         "bytes": "\n".join(["| what | MB |", "|---|---|", *sizes]),
         "sizing": "\n".join(
             [
-                f"One CPU of {machine['cpu']}, limits of the manifest, model {result['model']['sha256'][:12]}: ready "
-                f"{statistics.median(starts):.1f} s after `run` (the slowest of {len(starts)}: {max(starts):.1f} s), "
+                f"One CPU of {machine['cpu']}, limits of the manifest, {describe_model(result['model']['sha256'])}: "
+                f"ready {statistics.median(starts):.1f} s after `run` ({max(starts):.1f} s at most of {len(starts)}), "
                 f"{result['idle_bytes'] / MB:.0f} MB before the first request.",
                 "",
-                "| clients at once | requests a second | p50, ms | p99, ms | memory, MB |",
+                "| clients | requests/s | p50, ms | p99, ms | memory, MB |",
                 "|---|---|---|---|---|",
                 *loads,
             ]
