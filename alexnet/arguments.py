@@ -118,7 +118,7 @@ def _add_evaluate(commands: Any) -> Parser:
     evaluate.add_argument("--batch-size", type=int, default=256, metavar="N", help="changes no result (default: 256)")
     about = "test, or the training images that the model's run held out (default: test)"
     evaluate.add_argument("--split", choices=("test", "validation"), default="test", help=about)
-    evaluate.add_argument("--predictions", action="store_true", help="write predictions.csv too, a line per image")
+    evaluate.add_argument("--predictions", action="store_true", help="write predictions.parquet too, a row per image")
     about = "images of none of the classes, a folder of pictures or a .npy file: how well they are told apart"
     evaluate.add_argument("--unknowns", type=Path, metavar="PATH", help=about)
     _add_trust(evaluate)

@@ -2,7 +2,7 @@
 
 In: an ONNX file, through serving's own classifier, and the test split; or the validation images of the run that the
 file comes from. Out: `metrics.json` (with the SHA-256 of the model and the versions used), `confusion.png`,
-`reliability.png` and, when asked for, `predictions.csv`. Torch is not needed; without matplotlib the pictures are left
+`reliability.png` and, when asked for, `predictions.parquet`. Torch is not needed; without matplotlib the plots are left
 out.
 """
 
@@ -22,6 +22,7 @@ from alexnet import environment, files
 from alexnet.datasets import cifar10, dataset
 from alexnet.errors import UserError
 from alexnet.evaluation import calibration, robustness, service_parity, trust
+from alexnet.evaluation import predictions as predictions_file
 from alexnet.evaluation.scores import Scores, score
 from alexnet.inference.classifier import Answers, Classifier
 
@@ -31,9 +32,6 @@ Split = Literal["test", "validation"]
 METRICS: Final = "metrics.json"
 CONFUSION: Final = "confusion.png"
 RELIABILITY: Final = "reliability.png"
-# A line per image, in the data's order: the names of its class and of the class that the model takes it for.
-PREDICTIONS: Final = "predictions.csv"
-PREDICTIONS_HEADER: Final = ("label", "predicted")
 
 
 def evaluate(
@@ -51,7 +49,7 @@ def evaluate(
 ) -> Scores:
     """Measure `model` on the images of `split`, print the table, write `metrics.json` and two pictures to `output`.
 
-    With `predictions` also `predictions.csv`. `unknowns` are images of no known class, see `unknowns.read`;
+    With `predictions` also `predictions.parquet`. `unknowns` are images of no known class, see `unknowns.read`;
     `corruption_images` are how many are corrupted, see `robustness.measure`; `url` is a running service, and
     `ask_torch` gives torch's answers to the same pixels, see `training.export.torch_parity`. What an earlier
     `metrics.json` says of these and is not measured this time is kept, see `trust.keep`. Raises `UserError` on an
@@ -82,9 +80,8 @@ def evaluate(
     files.write_json(output / METRICS, trust.keep(output / METRICS, report))
     _plot(output, scores, classifier.classes, trust.curves(answers, images.labels, trust.temperature_of(classifier)))
     if predictions:
-        names = np.array(classifier.classes)
-        rows = np.stack([names[images.labels], names[predicted]], axis=1)
-        files.write_csv(output / PREDICTIONS, PREDICTIONS_HEADER, rows.tolist())
+        found = predictions_file.Predictions(images.labels, predicted)
+        predictions_file.write(output / predictions_file.FILE_NAME, found, classifier.classes)
     return scores
 
 

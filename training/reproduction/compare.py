@@ -1,28 +1,31 @@
 """Our run against the published one, in numbers.
 
-In: the values that `training.reproduction.runs` reads. Out: the printed validation accuracy taken apart, the
-candidates for the published F1, the best epochs, and a verdict against limits that were set before the run. numpy only.
+In: the values that `training.reproduction.runs` reads. Out: the printed validation accuracy without its training part,
+candidates for the published F1, the best epochs, and checks against limits that were set before the run. numpy only.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import numpy as np
 
 from alexnet.errors import UserError
+from alexnet.evaluation.evaluate import Split
+from alexnet.evaluation.predictions import Predictions
+from alexnet.markdown import Floats
 from training.reproduction import f1
-from training.reproduction.runs import Curves, Floats, Measurement, Published, Run
+from training.reproduction.runs import Curves, Metrics, Published, Run
 
-# The limits, set before the run was made.
+# The limits were set before the run.
 CHECKED_EPOCHS: Final = (5, 10, 20, 30)
 ACCURACY_LIMIT: Final = 0.01
 LOSS_LIMIT: Final = 0.05
 TEST_ACCURACY: Final = 0.893
 CLASS_LIMIT: Final = 0.04
 
-# How near a candidate's lead over the accuracy must come to the published lead: what rounding hides of that one
-# (0.0005 in each class accuracy), and as much again, since ours is another model.
+# How near a candidate's excess over the accuracy must come to the published one: the rounding of that (0.0005 in each
+# class accuracy), and as much again, since ours is another model.
 F1_TOLERANCE: Final = 0.001
 
 _ROUNDING: Final = 0.0005  # of the published values, which have three decimals
@@ -33,19 +36,19 @@ Status = Literal["PASS", "FAIL", "not reached yet"]
 
 @dataclass(frozen=True)
 class Check:
-    """A line of the verdict; `ours` is None where the run has not come so far."""
+    """A check of the verdict; `ours` is None where the run has not come so far."""
 
-    what: str
+    name: str
     published: float
     ours: float | None
-    wanted: str
+    required: str
     status: Status
-    nearest: int | None = None  # the published row that ours is nearest to, counted from 1
+    nearest: int | None = None  # the published epoch that ours is nearest to
 
 
 @dataclass(frozen=True)
 class Best:
-    """The best rows by one criterion, counted from 1; more than one where they tie."""
+    """The best epochs by one criterion; more than one where they tie."""
 
     criterion: str
     published: list[int]
@@ -54,16 +57,16 @@ class Best:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A way to compute F1: its value on our test and validation predictions, and how far it lies above an accuracy.
+    """A method of computing F1, and its value on our test and validation predictions.
 
-    Leads are over our mean class accuracy: of the test F1 and of the validation F1 each over that of the same images,
-    and of the validation F1 over that of the test images.
+    The excesses are over our mean class accuracy: of the test F1 and of the validation F1 each over that of the same
+    images, and of the validation F1 over that of the test images.
     """
 
     name: str
     test: float
     validation: float
-    leads: tuple[float, float, float]
+    excesses: tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -74,59 +77,68 @@ class Comparison:
     published: Published
     our_images: tuple[int, int]
     their_images: tuple[int, int]
-    pooled: Floats  # float64 [epochs], ours counted their way
-    solved: Floats  # float64 [epochs], theirs of the validation images alone
-    solved_error: float  # how far `solved` can be off, since the printed values are rounded
+    pooled: Floats  # float64 [epochs], ours computed their way
+    unpooled: Floats  # float64 [epochs], theirs of the validation images alone
+    unpooled_error: float  # of `unpooled` at most, since the printed values are rounded
     best: list[Best]
     class_accuracy: dict[str, tuple[float, float]]  # published, ours
-    published_f1_lead: float
+    published_f1_excess: float
     candidates: list[Candidate]
     checks: list[Check]
     others: tuple[Run, ...] = ()  # of the same settings, with other seeds
 
+    def count(self, status: Status) -> int:
+        """How many checks have this status."""
+        return sum(check.status == status for check in self.checks)
 
-def compare(run: Run, published: Published, others: Sequence[Run] = ()) -> Comparison:
-    """All that the report says, but for its words. Raises `UserError` where the runs learnt other classes, and where
-    one of `others` differs in more than its seed.
+
+def compare(
+    run: Run, published: Published, predictions: Mapping[Split, Predictions], others: Sequence[Run] = ()
+) -> Comparison:
+    """Compare `run`, which made `predictions` by split, with `published`.
+
+    Raises `UserError` where their classes differ, and where one of `others` differs in more than its seed.
     """
-    classes = run.test.metrics["classes"]
-    if classes.keys() != published.facts["class_accuracy"].keys():
+    classes = run.test.classes
+    if classes.keys() != published.facts.class_accuracy.keys():
         raise UserError(
-            f"run {run.config['run']} learnt {', '.join(classes)}, which the published run did not: nothing can be "
+            f"run {run.config.run} learned {', '.join(classes)}, which the published run did not: nothing can be "
             "compared; what `alexnet evaluate` wrote is the report of this run"
         )
     for other in others:
         _check_same_settings(run, other)
-    ours = run.validation.metrics["data"]["training_images"], run.validation.metrics["data"]["images"]
-    theirs = published.facts["images"]["training"], published.facts["images"]["validation"]
+    data = run.validation.data
+    assert data.training_images is not None
+    ours, theirs = (
+        (data.training_images, data.images),
+        (published.facts.images["training"], published.facts.images["validation"]),
+    )
     pooled = pool(run.curves.training_accuracy, run.curves.validation_accuracy, ours)
-    solved = solve(published.curves.validation_accuracy, published.curves.training_accuracy, theirs)
-    class_accuracy = {
-        name: (value, classes[name]["accuracy"]) for name, value in published.facts["class_accuracy"].items()
-    }
+    unpooled = unpool(published.curves.validation_accuracy, published.curves.training_accuracy, theirs)
+    class_accuracy = {name: (value, classes[name].accuracy) for name, value in published.facts.class_accuracy.items()}
     return Comparison(
         run=run,
         published=published,
         our_images=ours,
         their_images=theirs,
         pooled=pooled,
-        solved=solved,
-        solved_error=_ROUNDING * (sum(theirs) + theirs[0]) / theirs[1],
-        best=_best(run.curves, pooled, published.curves, solved),
+        unpooled=unpooled,
+        unpooled_error=_ROUNDING * (sum(theirs) + theirs[0]) / theirs[1],
+        best=_best(run.curves, pooled, published.curves, unpooled),
         class_accuracy=class_accuracy,
-        published_f1_lead=published.facts["f1"] - published.mean_class_accuracy,
-        candidates=_candidates(run),
+        published_f1_excess=published.facts.f1 - published.mean_class_accuracy,
+        candidates=_candidates(run, predictions),
         checks=[*_check_curves(run, pooled, published), *_check_test(run, published, class_accuracy)],
         others=tuple(others),
     )
 
 
 def _check_same_settings(run: Run, other: Run) -> None:
-    ours, theirs = run.config["settings"], other.config["settings"]
+    ours, theirs = run.config.settings, other.config.settings
     unlike = sorted(name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name))
     if unlike != ["seed"]:
         raise UserError(
-            f"run {other.config['run']} differs from {run.config['run']} in {', '.join(unlike) or 'nothing'}, not in "
+            f"run {other.config.run} differs from {run.config.run} in {', '.join(unlike) or 'nothing'}, not in "
             "its seed alone: move its folder away, or train it again"
         )
 
@@ -139,18 +151,18 @@ def pool(training: Floats, validation: Floats, images: tuple[int, int]) -> Float
     return (images[0] * training + images[1] * validation) / sum(images)
 
 
-def solve(pooled: Floats, training: Floats, images: tuple[int, int]) -> Floats:
+def unpool(pooled: Floats, training: Floats, images: tuple[int, int]) -> Floats:
     """The inverse of `pool`: the accuracy [epochs] on the validation images alone."""
     return (sum(images) * pooled - images[0] * training) / images[1]
 
 
-def _best(ours: Curves, pooled: Floats, theirs: Curves, solved: Floats) -> list[Best]:
+def _best(ours: Curves, pooled: Floats, theirs: Curves, unpooled: Floats) -> list[Best]:
     criteria = {
         "lowest training loss": (-theirs.training_loss, -ours.training_loss),
         "highest training accuracy": (theirs.training_accuracy, ours.training_accuracy),
         "lowest validation loss": (-theirs.validation_loss, -ours.validation_loss),
-        "highest validation accuracy as printed (ours pooled)": (theirs.validation_accuracy, pooled),
-        "highest validation accuracy alone (theirs solved)": (solved, ours.validation_accuracy),
+        "highest printed validation accuracy (ours pooled)": (theirs.validation_accuracy, pooled),
+        "highest accuracy on the validation images alone (theirs solved)": (unpooled, ours.validation_accuracy),
     }
     return [Best(name, _highest(first), _highest(second)) for name, (first, second) in criteria.items()]
 
@@ -160,11 +172,9 @@ def _highest(values: Floats) -> list[int]:
     return [int(row) + 1 for row in np.flatnonzero(rounded == rounded.max())]
 
 
-def _candidates(run: Run) -> list[Candidate]:
-    test, validation = (
-        f1.candidates(split.labels, split.predicted, len(split.metrics["classes"]))
-        for split in (run.test, run.validation)
-    )
+def _candidates(run: Run, predictions: Mapping[Split, Predictions]) -> list[Candidate]:
+    classes = len(run.test.classes)
+    test, validation = (f1.candidates(predictions[split], classes) for split in ("test", "validation"))
     on_test, on_validation = _mean_class_accuracy(run.test), _mean_class_accuracy(run.validation)
     return [
         Candidate(
@@ -177,13 +187,13 @@ def _candidates(run: Run) -> list[Candidate]:
     ]
 
 
-def _mean_class_accuracy(measured: Measurement) -> float:
-    return float(np.mean([item["accuracy"] for item in measured.metrics["classes"].values()]))
+def _mean_class_accuracy(metrics: Metrics) -> float:
+    return float(np.mean([scores.accuracy for scores in metrics.classes.values()]))
 
 
 def _check_curves(run: Run, pooled: Floats, published: Published) -> Iterator[Check]:
     wanted, found = len(published.curves), len(run.curves)
-    # That each row has its seconds, the reader has made sure of.
+    # The reader has checked that each row has its seconds.
     yield Check(
         "epochs, each with its seconds", wanted, found, str(wanted), "PASS" if found >= wanted else "not reached yet"
     )
@@ -202,7 +212,7 @@ def _check_curves(run: Run, pooled: Floats, published: Published) -> Iterator[Ch
 
 
 def _check_test(run: Run, published: Published, class_accuracy: dict[str, tuple[float, float]]) -> Iterator[Check]:
-    accuracy = run.test.metrics["accuracy"]
+    accuracy = run.test.accuracy
     status: Status = "PASS" if accuracy >= TEST_ACCURACY else "FAIL"
     yield Check("test accuracy", published.mean_class_accuracy, accuracy, f"at least {TEST_ACCURACY}", status)
     for name, (theirs, ours) in class_accuracy.items():

@@ -1,14 +1,11 @@
-"""The F1 scores that people compute of the same predictions.
-
-In: true and predicted classes int64 [N] in the data's order. Out: a score from 0 to 1 for each way to compute it.
-numpy only.
-"""
+"""The F1 scores that different methods compute from the same predictions. numpy only."""
 
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
+from alexnet.evaluation.predictions import Predictions
 from alexnet.evaluation.scores import score
 
 BATCH_SIZES: Final = (32, 64)
@@ -16,12 +13,13 @@ BATCH_SIZES: Final = (32, 64)
 Ints = npt.NDArray[np.int64]
 
 
-def candidates(labels: Ints, predicted: Ints, classes: int) -> dict[str, float]:
-    """F1 by the name of the way it is computed, of `labels` and `predicted` int64 [N] from 0 to `classes` - 1.
+def candidates(predictions: Predictions, classes: int) -> dict[str, float]:
+    """F1 from 0 to 1 by the name of the method, of predictions in the data's order.
 
     Over all images: macro, weighted, micro (the accuracy). Over batches, of which the last may be smaller: the mean of
-    the batches' scores, each batch weighing the same. A batch lacks classes, and there are four ways to deal with that.
+    the batches' scores, each batch weighted the same. A batch lacks classes: there are four conventions for these.
     """
+    labels, predicted = predictions.labels, predictions.predicted
     scores = score(labels, predicted, classes)
     found = {
         "macro": scores.macro_f1,
@@ -48,7 +46,7 @@ def _of_batches(labels: Ints, predicted: Ints, classes: int, size: int) -> dict[
     absent = support + chosen == 0
     return {
         "macro, absent classes left out": f1.mean(1, where=~absent),
-        "macro, absent classes left out though predicted": f1.mean(1, where=support > 0),
+        "macro, absent classes left out although predicted": f1.mean(1, where=support > 0),
         "macro, absent classes as 0": f1.mean(1),
         "macro, absent classes as 1": np.where(absent, 1.0, f1).mean(1),
         "weighted": (f1 * support).sum(1) / support.sum(1),

@@ -11,7 +11,9 @@ from matplotlib.figure import Figure
 
 from alexnet import files
 from alexnet.evaluation import plots
-from training.reproduction import compare, page, riddles, runs
+from alexnet.evaluation.evaluate import Split
+from alexnet.evaluation.predictions import Predictions
+from training.reproduction import compare, page, runs
 from training.reproduction.compare import Comparison
 
 PAGE: Final = "reproduction.md"
@@ -23,15 +25,20 @@ _THEIRS: Final = "tab:orange"
 def report(run: Path, published: Path, output: Path) -> Path:
     """Compare the run in the folder `run` with the one in `published`; returns the page, `output`/reproduction.md.
 
-    Folders beside `run` that are called like it with `-seed-` and a number hold the same run with other seeds. Raises
+    Folders beside `run` with its name and `-seed-N` hold the same run with other seeds. Raises
     `UserError` on a missing or damaged file.
     """
     others = [runs.read_run(folder) for folder in sorted(run.parent.glob(f"{glob.escape(run.name)}-seed-*"))]
-    comparison = compare.compare(runs.read_run(run), runs.read_published(published), others)
+    ours = runs.read_run(run)
+    predictions: dict[Split, Predictions] = {
+        "test": runs.read_predictions(run, "test", ours.test),
+        "validation": runs.read_predictions(run, "validation", ours.validation),
+    }
+    comparison = compare.compare(ours, runs.read_published(published), predictions, others)
     for name, plot in (
-        (page.LOSS, plot_losses),
-        (page.CLASS_ACCURACY, plot_class_accuracy),
-        (riddles.VALIDATION_ACCURACY, plot_validation_accuracy),
+        (page.PLOTS["loss"], plot_losses),
+        (page.PLOTS["class_accuracy"], plot_class_accuracy),
+        (page.PLOTS["validation_accuracy"], plot_validation_accuracy),
     ):
         (output / name).parent.mkdir(parents=True, exist_ok=True)
         plot(output / name, comparison)
@@ -57,12 +64,12 @@ def plot_losses(path: Path, comparison: Comparison) -> None:
 def plot_validation_accuracy(path: Path, comparison: Comparison) -> None:
     """Draw the validation accuracy of both runs, pooled with training and alone, as the PNG `path`."""
     figure, axes = _figure()
-    solved, error = comparison.solved, comparison.solved_error
+    unpooled, error = comparison.unpooled, comparison.unpooled_error
     _draw(axes, comparison.published.curves.validation_accuracy, _THEIRS, "--", "published, as printed")
     _draw(axes, comparison.pooled, _OURS, "--", "ours, pooled with training")
-    _draw(axes, solved, _THEIRS, "-", "published, solved for validation alone (band: rounding)")
-    epochs = np.arange(1, len(solved) + 1)
-    axes.fill_between(epochs, solved - error, solved + error, color=_THEIRS, alpha=0.2, linewidth=0)
+    _draw(axes, unpooled, _THEIRS, "-", "published, solved for validation alone (band: rounding)")
+    epochs = np.arange(1, len(unpooled) + 1)
+    axes.fill_between(epochs, unpooled - error, unpooled + error, color=_THEIRS, alpha=0.2, linewidth=0)
     _draw(axes, comparison.run.curves.validation_accuracy, _OURS, "-", "ours, validation alone")
     axes.set(xlabel="epoch", ylabel="accuracy")
     axes.legend(loc="lower right")

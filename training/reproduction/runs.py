@@ -1,25 +1,25 @@
 """The files of a run to values: ours, as `train` and `evaluate` wrote them, and the published one.
 
-In: a run's folder (`config.json`, `metrics.csv`, and in `test/` and `validation/` the `metrics.json` and
-`predictions.csv` of `alexnet evaluate --predictions`); the published run's folder (`published.csv`, `published.json`,
-and `data.json`, which says what our copy of CIFAR-10 is made of). Out: frozen values, float64 and int64. numpy only.
+In: a run's folder (`config.json`, `metrics.csv`, and in `test/` and `validation/` what `alexnet evaluate` wrote); the
+published run's folder (`published.csv`, `published.json`, and `data.json`, which says what our copy of CIFAR-10 is made
+of). Out: frozen values.
 """
 
 import csv
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
-import numpy.typing as npt
+from pydantic import BaseModel, ValidationError
 
 from alexnet.errors import UserError
-from alexnet.evaluation import evaluate
+from alexnet.evaluation import evaluate, predictions
 from alexnet.evaluation.evaluate import Split
+from alexnet.evaluation.predictions import Predictions
+from alexnet.markdown import Floats
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
+Record = TypeVar("Record", bound=BaseModel)
 
 _CURVES: Final = ("training_loss", "training_accuracy", "validation_loss", "validation_accuracy")
 
@@ -41,65 +41,130 @@ class Curves:
         return len(self.training_loss)
 
 
-@dataclass(frozen=True)
-class Measurement:
-    """What `evaluate` found on one split: `labels` and `predicted` int64 [N] in the data's order, and `metrics`."""
+class RunConfig(BaseModel):
+    """`config.json` of a run."""
 
-    labels: Ints
-    predicted: Ints
-    metrics: dict[str, Any]
+    run: str
+    settings: dict[str, Any]
+    device: str
+    precision: str
+    environment: dict[str, str | int]
+
+
+class _Model(BaseModel):
+    sha256: str
+    run: str
+
+
+class _TrainerRow(BaseModel):
+    epoch: int
+    validation_accuracy: float
+
+
+class _Data(BaseModel):
+    split: Split
+    images: int
+    sha256: dict[str, str]
+    training_images: int | None = None
+    row_of_the_trainer: _TrainerRow | None = None
+
+
+class _ClassScores(BaseModel):
+    accuracy: float
+
+
+class Metrics(BaseModel):
+    """What the report reads of `metrics.json`."""
+
+    model: _Model
+    data: _Data
+    accuracy: float
+    accuracy_interval_95: tuple[float, float]
+    macro_f1: float
+    weighted_f1: float
+    classes: dict[str, _ClassScores]
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run of ours, finished or not, and its chosen checkpoint on the test and on the validation images."""
+    """A run of ours, finished or not, and its best checkpoint measured on the test and on the validation images."""
 
-    config: dict[str, Any]
+    config: RunConfig
     curves: Curves
-    test: Measurement
-    validation: Measurement
+    test: Metrics
+    validation: Metrics
 
     @property
     def best_epoch(self) -> int:
-        """The epoch of the chosen checkpoint, counted from 1: the first of the highest validation accuracy."""
+        """The epoch of the best checkpoint, counted from 1: the first with the highest validation accuracy."""
         return int(self.curves.validation_accuracy.argmax()) + 1
+
+    @property
+    def seed(self) -> int:
+        """The seed of the split, new layers, data order and dropout."""
+        return int(self.config.settings["seed"])
+
+
+class PublishedFacts(BaseModel):
+    """`published.json`: what the author printed beside the curves; `batches` and `images` by part."""
+
+    hyperparameters: dict[str, str | int | float]
+    batches: dict[str, int]
+    images: dict[str, int]
+    class_accuracy: dict[str, float]
+    f1: float
+    best_epoch_as_stated: int
+
+
+class DataFile(BaseModel):
+    """A file of our copy of CIFAR-10, and how many of its images are `approximate`: decoded from JPEG."""
+
+    images: int
+    approximate: int
+    sha256: str
+
+
+class DataCopy(BaseModel):
+    """`data.json`: what our copy of CIFAR-10 is made of."""
+
+    approximate_classes: dict[str, int]
+    files: dict[str, DataFile]
 
 
 @dataclass(frozen=True)
 class Published:
-    """The published run: `facts` is `published.json`, `data` is `data.json`."""
+    """The published run."""
 
-    facts: dict[str, Any]
+    facts: PublishedFacts
     curves: Curves
-    data: dict[str, Any]
+    data: DataCopy
 
     @property
     def mean_class_accuracy(self) -> float:
         """The mean of the class accuracies: the accuracy, where every class has as many images."""
-        return float(np.mean(list(self.facts["class_accuracy"].values())))
+        return float(np.mean(list(self.facts.class_accuracy.values())))
 
 
 def read_run(folder: Path) -> Run:
     """Read a run. Raises `UserError` on a missing or damaged file, or files that do not belong together."""
     remedy = "give the folder of a run that `alexnet train` made"
-    config = _read_json(folder / "config.json", remedy)
+    config = _read_json(RunConfig, folder / "config.json", remedy)
     curves = _read_curves(folder / "metrics.csv", remedy, timed=True)
-    test, validation = _read_measurement(folder, "test"), _read_measurement(folder, "validation")
-    models = [item.metrics["model"] for item in (test, validation)]
-    if models[0]["sha256"] != models[1]["sha256"]:
+    test, validation = _read_metrics(folder, "test"), _read_metrics(folder, "validation")
+    if test.model.sha256 != validation.model.sha256:
         raise UserError(f"{folder}: test/ and validation/ were measured on different models; evaluate both again")
-    if models[0]["run"] != config["run"]:
+    if test.model.run != config.run:
         raise UserError(
-            f"{folder}: test/ was measured on a model of run {models[0]['run']}, not {config['run']}; "
+            f"{folder}: test/ was measured on a model of run {test.model.run}, not {config.run}; "
             "export this run and evaluate it again"
         )
     run = Run(config, curves, test, validation)
-    row = validation.metrics["data"].get("row_of_the_trainer") or {}
+    row = validation.data.row_of_the_trainer
     best = float(curves.validation_accuracy[run.best_epoch - 1])
-    if (row.get("epoch"), row.get("validation_accuracy")) != (run.best_epoch, best):
+    if row is None or (row.epoch, row.validation_accuracy) != (run.best_epoch, best):
         raise UserError(
             f"{folder}: metrics.csv is best at epoch {run.best_epoch}, but test/ and validation/ were measured on a "
-            f"checkpoint of epoch {row.get('epoch', 'unknown')}; export the run again and evaluate that"
+            f"checkpoint of epoch {row.epoch if row else 'unknown'}; export the run again and evaluate that"
         )
     return run
 
@@ -108,28 +173,31 @@ def read_published(folder: Path) -> Published:
     """Read the published run. Raises `UserError` on a missing or damaged file."""
     remedy = "it is part of the repository: restore it with git, or name its folder with --published"
     return Published(
-        _read_json(folder / "published.json", remedy),
+        _read_json(PublishedFacts, folder / "published.json", remedy),
         _read_curves(folder / "published.csv", remedy, timed=False),
-        _read_json(folder / "data.json", remedy),
+        _read_json(DataCopy, folder / "data.json", remedy),
     )
 
 
-def _read_measurement(folder: Path, split: Split) -> Measurement:
-    path = folder / split
-    remedy = f"make it with: alexnet evaluate MODEL --split {split} --predictions --output {path}"
-    metrics = _read_json(path / evaluate.METRICS, remedy)
-    place = {name: i for i, name in enumerate(metrics["classes"])}
-    header, rows = _read_csv(path / evaluate.PREDICTIONS, remedy)
-    try:
-        values = np.array([[place[name] for name in row] for row in rows], np.int64)
-    except (KeyError, ValueError):
-        values = np.empty((0, 0), np.int64)
-    if header != evaluate.PREDICTIONS_HEADER or values.shape != (metrics["data"]["images"], len(header)):
-        raise UserError(f"{path / evaluate.PREDICTIONS}: not a line for each image of {evaluate.METRICS}; {remedy}")
-    labels, predicted = values.T
-    if metrics["data"]["split"] != split or float((labels == predicted).mean()) != metrics["accuracy"]:
-        raise UserError(f"{path}: {evaluate.METRICS} and {evaluate.PREDICTIONS} do not belong together; {remedy}")
-    return Measurement(labels, predicted, metrics)
+def read_predictions(folder: Path, split: Split, metrics: Metrics) -> Predictions:
+    """Read the predictions of a run's `split`. Raises `UserError` unless they are those that `metrics` sum up."""
+    path, remedy = folder / split / predictions.FILE_NAME, _remedy(folder, split)
+    found = predictions.read(path, tuple(metrics.classes), remedy)
+    if len(found.labels) != metrics.data.images or float((found.labels == found.predicted).mean()) != metrics.accuracy:
+        raise UserError(f"{path}: not the predictions that {evaluate.METRICS} beside it sums up; {remedy}")
+    return found
+
+
+def _read_metrics(folder: Path, split: Split) -> Metrics:
+    path, remedy = folder / split / evaluate.METRICS, _remedy(folder, split)
+    metrics = _read_json(Metrics, path, remedy)
+    if metrics.data.split != split:
+        raise UserError(f"{path}: measured on {metrics.data.split} images; {remedy}")
+    return metrics
+
+
+def _remedy(folder: Path, split: Split) -> str:
+    return f"make it with: alexnet evaluate MODEL --split {split} --predictions --output {folder / split}"
 
 
 def _read_curves(path: Path, remedy: str, *, timed: bool) -> Curves:
@@ -142,7 +210,7 @@ def _read_curves(path: Path, remedy: str, *, timed: bool) -> Curves:
         seconds = columns["seconds"] if timed else np.empty(0)
         return Curves(**{name: columns[name] for name in _CURVES}, seconds=seconds)
     except (KeyError, IndexError, ValueError) as error:
-        raise UserError(f"{path}: not a table of one line per epoch, from epoch 1 on; {remedy}") from error
+        raise UserError(f"{path}: not a table of one row per epoch, from epoch 1 on; {remedy}") from error
 
 
 def _read_csv(path: Path, remedy: str) -> tuple[tuple[str, ...], list[list[str]]]:
@@ -150,12 +218,13 @@ def _read_csv(path: Path, remedy: str) -> tuple[tuple[str, ...], list[list[str]]
     return (tuple(lines[0]), lines[1:]) if lines else ((), [])
 
 
-def _read_json(path: Path, remedy: str) -> dict[str, Any]:
+def _read_json(kind: type[Record], path: Path, remedy: str) -> Record:
     try:
-        value: dict[str, Any] = json.loads(_read_text(path, remedy))
-    except ValueError as error:
-        raise UserError(f"{path}: not whole JSON; {remedy}") from error
-    return value
+        return kind.model_validate_json(_read_text(path, remedy))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{path}: {place + ': ' if place else ''}{first['msg']}; {remedy}") from error
 
 
 def _read_text(path: Path, remedy: str) -> str:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from alexnet.evaluation.predictions import Predictions
 from training.reproduction import f1
 
 LEFT_OUT = "macro, absent classes left out"
-LEFT_OUT_THOUGH_PREDICTED = "macro, absent classes left out though predicted"
+LEFT_OUT_THOUGH_PREDICTED = "macro, absent classes left out although predicted"
 AS_0 = "macro, absent classes as 0"
 AS_1 = "macro, absent classes as 1"
 
@@ -42,7 +43,7 @@ def test_every_candidate_agrees_with_scikit_learn() -> None:
     random = np.random.default_rng(0)
     labels = random.choice(10, 1000, p=np.arange(1, 11) / 55)  # rare classes are absent from many batches
     predicted = np.where(random.random(1000) < 0.8, labels, random.integers(0, 10, 1000))
-    found = f1.candidates(labels, predicted, 10)
+    found = f1.candidates(Predictions(labels, predicted), 10)
     every = list(range(10))
     ways: dict[str, Any] = {
         LEFT_OUT: lambda _: {"average": "macro"},
@@ -61,4 +62,4 @@ def test_every_candidate_agrees_with_scikit_learn() -> None:
 
 
 def _candidates(labels: list[int], predicted: list[int]) -> dict[str, float]:
-    return f1.candidates(np.array(labels), np.array(predicted), 3)
+    return f1.candidates(Predictions(np.array(labels), np.array(predicted)), 3)

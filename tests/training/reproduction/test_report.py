@@ -13,6 +13,7 @@ from PIL import Image
 
 from alexnet.cli import main
 from alexnet.datasets import cifar10
+from alexnet.evaluation import predictions
 from alexnet.paths import ROOT
 from training.settings import Settings
 
@@ -86,15 +87,12 @@ def test_another_run_gives_other_pictures(own_run: Path, measured_run: Path, tmp
 def test_predictions_are_in_the_order_of_the_data(
     measured_run: Path, data_root: Path, small_settings: Settings
 ) -> None:
-    lines = (measured_run / "test" / "predictions.csv").read_text().splitlines()
-    assert lines[0] == "label,predicted"
-    expected = [cifar10.CLASSES[label] for label in cifar10.read_test(data_root).labels]
-    assert [line.split(",")[0] for line in lines[1:]] == expected
     _, validation = cifar10.split(
         cifar10.read_training(data_root), small_settings.validation_images, small_settings.seed
     )
-    lines = (measured_run / "validation" / "predictions.csv").read_text().splitlines()
-    assert [line.split(",")[0] for line in lines[1:]] == [cifar10.CLASSES[label] for label in validation.labels]
+    for split, images in (("test", cifar10.read_test(data_root)), ("validation", validation)):
+        found = predictions.read(measured_run / split / predictions.FILE_NAME, cifar10.CLASSES, "")
+        assert np.array_equal(found.labels, images.labels)
 
 
 def test_the_model_does_on_the_validation_images_what_the_trainer_saw(
@@ -177,6 +175,24 @@ def _replace(name: str, old: str, new: str) -> Callable[[Path], None]:
     return damage
 
 
+def _write(name: str, content: bytes) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        assert (folder / name).exists()
+        (folder / name).write_bytes(content)
+
+    return damage
+
+
+def _predict(split: str, classes: tuple[str, ...]) -> Callable[[Path], None]:
+    """Predictions of two images."""
+
+    def damage(folder: Path) -> None:
+        found = predictions.Predictions(np.array([0, 1]), np.array([1, 1]))
+        predictions.write(folder / split / predictions.FILE_NAME, found, classes)
+
+    return damage
+
+
 def _add_a_better_epoch(folder: Path) -> None:
     with (folder / "metrics.csv").open("a") as file:
         file.write("3,0.1,0.99,0.1,0.99,7\n")
@@ -188,23 +204,24 @@ def _add_a_better_epoch(folder: Path) -> None:
         (_remove("config.json"), "config.json: No such file", "give the folder of a run"),
         (_remove("metrics.csv"), "metrics.csv: No such file", "give the folder of a run"),
         (_replace("metrics.csv", "seconds", "hours"), "metrics.csv: not a table of", "give the folder of a run"),
-        (_replace("metrics.csv", "\n2,", "\n3,"), "metrics.csv: not a table of one line per epoch", "from epoch 1 on"),
+        (_replace("metrics.csv", "\n2,", "\n3,"), "metrics.csv: not a table of one row per epoch", "from epoch 1 on"),
         (
             _remove("test/metrics.json"),
             "test/metrics.json: No such file",
             "make it with: alexnet evaluate MODEL --split test --predictions --output",
         ),
         (
-            _remove("validation/predictions.csv"),
-            "validation/predictions.csv: No such file",
+            _remove("validation/predictions.parquet"),
+            "validation/predictions.parquet: No such file",
             "make it with: alexnet evaluate MODEL --split validation --predictions --output",
         ),
-        (_replace("test/metrics.json", "{", ""), "test/metrics.json: not whole JSON", "alexnet evaluate MODEL"),
-        (_replace("test/predictions.csv", "\ncat,", "\nlion,"), "not a line for each image", "alexnet evaluate MODEL"),
-        (_replace("test/predictions.csv", "label,", "class,"), "not a line for each image", "alexnet evaluate MODEL"),
+        (_replace("test/metrics.json", "{", ""), "test/metrics.json: Invalid JSON", "alexnet evaluate MODEL"),
+        (_write("test/predictions.parquet", b"cat"), "not a Parquet file", "alexnet evaluate MODEL"),
+        (_predict("test", ("cat", "lion")), "names other classes than the model", "alexnet evaluate MODEL"),
+        (_predict("test", cifar10.CLASSES), "not the predictions that metrics.json", "alexnet evaluate MODEL"),
         (
             _replace("test/metrics.json", '"accuracy": 0.', '"accuracy": 0.9'),
-            "do not belong together",
+            "not the predictions that metrics.json beside it sums up",
             "alexnet evaluate MODEL",
         ),
         (_replace("test/metrics.json", '"sha256": "', '"sha256": "0'), "on different models", "evaluate both again"),

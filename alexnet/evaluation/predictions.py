@@ -1,0 +1,69 @@
+"""The predicted class of each image of a split, as a Parquet file.
+
+In and out: labels and predicted classes int64 [N], in the data's order. The file has the columns `label` and
+`predicted`, both names of classes. Needs pyarrow.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from alexnet import files
+from alexnet.errors import UserError
+
+FILE_NAME: Final = "predictions.parquet"
+
+_COLUMNS: Final = ("label", "predicted")
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """`labels` and `predicted` int64 [N], positions in the model's classes."""
+
+    labels: npt.NDArray[np.int64]
+    predicted: npt.NDArray[np.int64]
+
+
+def write(path: Path, predictions: Predictions, classes: tuple[str, ...]) -> None:
+    """Write `path`. Raises `UserError` where pyarrow is missing."""
+    arrow, parquet = _pyarrow()
+    names = arrow.array(classes)
+    columns = [
+        arrow.DictionaryArray.from_arrays(places.astype(np.int32), names)
+        for places in (predictions.labels, predictions.predicted)
+    ]
+    with files.replacing(path) as partial:
+        parquet.write_table(arrow.table(columns, names=list(_COLUMNS)), partial, compression="zstd")
+
+
+def read(path: Path, classes: tuple[str, ...], remedy: str) -> Predictions:
+    """Read `path`. Raises `UserError`, which ends with `remedy`, where it cannot be read or names other `classes`."""
+    arrow, parquet = _pyarrow()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; {remedy}") from error
+    try:
+        table = parquet.read_table(arrow.BufferReader(content)).select(_COLUMNS)
+    except (arrow.ArrowException, OSError, KeyError) as error:
+        raise UserError(f"{path}: not a Parquet file of predictions; {remedy}") from error
+    places = {name: place for place, name in enumerate(classes)}
+    try:
+        labels, predicted = (
+            np.array([places[name] for name in table[column].to_pylist()], np.int64) for column in _COLUMNS
+        )
+    except KeyError as error:
+        raise UserError(f"{path}: names other classes than the model has; {remedy}") from error
+    return Predictions(labels, predicted)
+
+
+def _pyarrow() -> tuple[Any, Any]:
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise UserError("predictions need pyarrow: pip install 'alexnet-cifar10[parquet]'") from error
+    return pyarrow, parquet
