@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= data
+DATA_FLAGS = --data $(DATA) $(if $(filter data,$(DATA)),--download)
 HOST ?= 127.0.0.1
 PORT ?= 3000
 # cpu or gpu: which ONNX Runtime is installed here; for `make container`, which image is built.
@@ -20,32 +21,32 @@ check: .venv/.dev ## format, lint, types, imports, and known vulnerabilities whe
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo && $(BIN)/python -m deploy.audit
 
 train: .venv/.dev ## the published run, from torchvision's weights, into runs/
-	$(BIN)/alexnet train --data $(DATA)
+	$(BIN)/alexnet train $(DATA_FLAGS)
 
 REPRODUCED := published$(if $(filter-out 0,$(SEED)),-seed-$(SEED))
 PUBLISHED := docs/runs/$(REPRODUCED)
 # A new run, or the one that is there, resumed.
-run = $(BIN)/alexnet train $(if $(wildcard runs/$(1)/last.pt),--resume runs/$(1),--output runs/$(1) $(2)) --data $(DATA)
+run = $(BIN)/alexnet train $(if $(wildcard runs/$(1)/last.pt),--resume runs/$(1),--output runs/$(1) $(2)) $(DATA_FLAGS)
 
 reproduce: .venv/.dev ## the published run: trained or resumed, evaluated, and compared in docs/reproduction.md; SEED=1 for another beside it
 	$(call run,$(REPRODUCED),--init $(INIT) --seed $(SEED))
 	$(BIN)/alexnet export runs/$(REPRODUCED) --output runs/$(REPRODUCED)/model.onnx
-	$(BIN)/alexnet evaluate runs/$(REPRODUCED)/model.onnx --predictions --data $(DATA) --output $(PUBLISHED)/test
-	$(BIN)/alexnet evaluate runs/$(REPRODUCED)/model.onnx --predictions --data $(DATA) --output $(PUBLISHED)/validation --split validation
+	$(BIN)/alexnet evaluate runs/$(REPRODUCED)/model.onnx --predictions $(DATA_FLAGS) --output $(PUBLISHED)/test
+	$(BIN)/alexnet evaluate runs/$(REPRODUCED)/model.onnx --predictions $(DATA_FLAGS) --output $(PUBLISHED)/validation --split validation
 	cp runs/$(REPRODUCED)/config.json runs/$(REPRODUCED)/metrics.csv $(PUBLISHED)
 	$(BIN)/alexnet report
 
 model: .venv/.dev ## the shipped model from its teacher to its card, in hours: trained, made small, measured
 	$(call run,teacher,--recipe teacher)
 	$(call run,improved,--recipe improved --teacher runs/teacher/best.pt --init $(INIT))
-	$(BIN)/alexnet compress runs/improved --fine-tune-steps 600 --data $(DATA)
-	$(BIN)/alexnet evaluate --checkpoint runs/improved --data $(DATA) $(if $(UNKNOWNS),--unknowns $(UNKNOWNS))
-	$(BIN)/alexnet evaluate --corruptions --data $(DATA)
-	$(BIN)/alexnet card --data $(DATA)
+	$(BIN)/alexnet compress runs/improved --fine-tune-steps 600 $(DATA_FLAGS)
+	$(BIN)/alexnet evaluate --checkpoint runs/improved $(DATA_FLAGS) $(if $(UNKNOWNS),--unknowns $(UNKNOWNS))
+	$(BIN)/alexnet evaluate --corruptions $(DATA_FLAGS)
+	$(BIN)/alexnet card $(DATA_FLAGS)
 	$(BIN)/python -m tools.readme
 
 evaluate: .venv/.dev ## measure the committed model on the 10,000 test images
-	$(BIN)/alexnet evaluate --data $(DATA)
+	$(BIN)/alexnet evaluate $(DATA_FLAGS)
 
 fuzz: .venv/.dev ## 6,000 broken images and requests against the real service, for ten minutes at the most
 	$(BIN)/python -m benchmarks.reliability fuzz

@@ -23,7 +23,7 @@ PUBLISHED: Final = Path("docs/runs/published")
 _JOURNEY: Final = """\
 the usual journey:
   alexnet doctor                                             what is here, and what is missing
-  alexnet train --epochs 1 --output runs/first               CIFAR-10 to checkpoints
+  alexnet train --download --epochs 1 --output runs/first    CIFAR-10 to checkpoints
   alexnet export runs/first --output runs/first/model.onnx   a checkpoint to one ONNX file, proven equal
   alexnet evaluate runs/first/model.onnx                     its accuracy and F1 on the test images
   alexnet predict cat.png --model runs/first/model.onnx      what it sees in a picture, or in millions
@@ -235,9 +235,10 @@ def _add_mlflow(parser: argparse.ArgumentParser, about: str) -> None:
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
-    about = "folder with cifar-10-batches-bin/, downloaded when absent, or with your own pictures in train/CLASS/ and "
-    about += "test/CLASS/ (default: %(default)s)"
+    about = "folder with CIFAR-10, or with your own images in train/CLASS/ and test/CLASS/ (default: %(default)s)"
     parser.add_argument("--data", type=Path, default=DATA, metavar="DIR", help=about)
+    about = "download CIFAR-10 (170 MB) into the folder of --data where there is no data set"
+    parser.add_argument("--download", action="store_true", help=about)
 
 
 def _add_settings(parser: argparse.ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from alexnet import arguments
+from alexnet import arguments, datasets
 from alexnet.errors import UserError
 from training.settings import RECIPES, Settings
 
@@ -28,6 +28,8 @@ def main(given: Sequence[str] | None = None) -> int:
     """
     options = arguments.parser().parse_args(given)
     try:
+        if getattr(options, "download", False):
+            datasets.open(options.data, download=True)
         code = _COMMANDS[options.command](options)
     except UserError as error:
         print(f"alexnet: {error}", file=sys.stderr)

@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alexnet import surroundings
-from alexnet.datasets import cifar10, dataset, image_folder
+from alexnet import datasets, surroundings
+from alexnet.datasets import Cifar10, ImageFolder, cifar10, folders
 from alexnet.errors import UserError
 from alexnet.markdown import megabytes
 from alexnet.surroundings import Finding
@@ -79,22 +79,32 @@ def environment_variables() -> Finding:
 
 
 def data_set(root: Path) -> Finding:
-    """CIFAR-10 under `root`, by the sizes of its files; or pictures of one's own, by their folders."""
-    subject, folder, record = f"{root}/", root / cifar10.FOLDER, 1 + 3 * cifar10.SIDE**2
+    """CIFAR-10 in `root`, by the sizes of its files; or an image folder, by the names in it."""
+    subject = f"{root}/"
     try:
-        if dataset.is_pictures(root):
-            return _own_pictures(root)
+        data = datasets.open(root)
+        if isinstance(data, ImageFolder):
+            return _image_folder(subject, data)
+        assert isinstance(data, Cifar10)
+        return _cifar10(subject, data)
+    except datasets.AbsentError as error:
+        return Finding(subject, "note", *_halves(str(error)))
     except UserError as error:
         return Finding(subject, "problem", *_halves(str(error)))
-    if not folder.is_dir():
-        remedy = "`alexnet train` downloads it; or unpack cifar-10-binary.tar.gz there, or name its place with --data"
-        return Finding(subject, "note", f"no {cifar10.FOLDER}/", remedy)
+
+
+def _cifar10(subject: str, data: Cifar10) -> Finding:
     names = (*cifar10.TRAIN_FILES, *cifar10.TEST_FILES)
-    sizes = {name: (folder / name).stat().st_size for name in names if (folder / name).is_file()}
+    if data.folder.name == cifar10.PYTHON_FOLDER:
+        names = tuple(Path(name).stem for name in names)
+    sizes = {name: (data.folder / name).stat().st_size for name in names if (data.folder / name).is_file()}
     missing = [f"{name} is missing" for name in names if name not in sizes]
+    if data.folder.name == cifar10.PYTHON_FOLDER and not missing:
+        return Finding(subject, "ok", "all files of the Python version of CIFAR-10")
+    record = cifar10.RECORD_BYTES
     damaged = [f"{name} has {size} bytes" for name, size in sizes.items() if size == 0 or size % record]
     if missing or damaged:
-        remedy = f"delete {folder}: `alexnet train` downloads it again; a whole file has {_IMAGES * record:,} bytes"
+        remedy = f"delete {data.folder}: --download gets it again; a whole file has {_IMAGES * record:,} bytes"
         return Finding(subject, "problem", "; ".join(missing + damaged), remedy)
     images = sum(sizes.values()) // record
     if set(sizes.values()) != {_IMAGES * record}:
@@ -102,17 +112,12 @@ def data_set(root: Path) -> Finding:
     return Finding(subject, "ok", f"complete: {images:,} images")
 
 
-def _own_pictures(root: Path) -> Finding:
-    parts = (image_folder.TRAIN, image_folder.VALIDATION, image_folder.TEST)
-    counts = ", ".join(
-        f"{len(image_folder.list_files(root, part)):,} in {part}/" for part in parts if (root / part).is_dir()
-    )
-    if not (root / image_folder.TRAIN).is_dir():
-        return Finding(
-            f"{root}/", "note", f"pictures: {counts}", f"there is nothing to train on in {image_folder.TRAIN}/"
-        )
-    names = dataset.classes(root)
-    return Finding(f"{root}/", "ok", f"pictures of {len(names)} classes ({', '.join(names)}): {counts}")
+def _image_folder(subject: str, data: ImageFolder) -> Finding:
+    counts = ", ".join(f"{len(data.list_files(part)):,} in {part}/" for part in data.parts)
+    if data.parts and folders.TRAIN not in data.parts:
+        return Finding(subject, "note", f"images: {counts}", f"there is nothing to train on in {folders.TRAIN}/")
+    found = f"images of {len(data.classes)} classes ({', '.join(data.classes)})"
+    return Finding(subject, "ok", f"{found}: {counts}" if counts else f"{found}, to be split")
 
 
 def model_file(path: Path) -> list[Finding]:

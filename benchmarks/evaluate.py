@@ -19,8 +19,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from alexnet import files
-from alexnet.datasets import cifar10
+from alexnet import datasets, files
+from alexnet.datasets import Fingerprint, cifar10
 from alexnet.errors import UserError
 from alexnet.markdown import table
 from benchmarks import models, records
@@ -36,7 +36,7 @@ _QUICK_IMAGES: Final = 1_000
 
 def measure(root: Path, model: Path, peer_images: int) -> list[dict[str, Any]]:
     """A row for each of the two; the loop gets the first `peer_images` alone, its rate is the same all along."""
-    images = cifar10.read_test(root)
+    images = datasets.open(root).test(Fingerprint(cifar10.CLASSES), model).images
     with tempfile.TemporaryDirectory() as folder:
         command = ["-m", "alexnet", "evaluate", str(model), "--data", str(root), "--output", folder]
         started = time.perf_counter()
@@ -87,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--model", type=Path, default=models.SHIPPED, help="our model (default: the shipped one)")
     options = parser.parse_args(arguments)
     try:
-        cifar10.ensure_downloaded(options.data)
+        datasets.open(options.data, download=True)
     except UserError as error:
         print(f"benchmarks.evaluate: skipped, {error}", file=sys.stderr)
         return 0

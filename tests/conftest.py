@@ -19,8 +19,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from alexnet.datasets import cifar10
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images, cifar10
 from tests.models import write_model
 from training.settings import Settings
 

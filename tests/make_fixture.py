@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet.datasets import cifar10
+from alexnet import datasets
+from alexnet.datasets import Fingerprint, cifar10
 
 FIXTURE = Path(__file__).parent / "data" / "cifar10"
 PER_CLASS = 20
@@ -22,7 +23,7 @@ def main() -> None:
     parser.add_argument("data", type=Path, metavar="DATA", help="folder with cifar-10-batches-bin/")
     parser.add_argument("--skip", type=int, nargs="*", default=[], metavar="INDEX", help="test images to leave out")
     options = parser.parse_args()
-    images = cifar10.read_test(options.data)
+    images = datasets.open(options.data).test(Fingerprint(cifar10.CLASSES), options.data).images
     for label, name in enumerate(cifar10.CLASSES):
         folder = FIXTURE / name
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet.datasets import cifar10
+from alexnet.datasets import Images
 from training.distributed import Processes
 from training.networks.teacher import Teacher
 from training.optim import lazy_low_rank_sgd, optimise
@@ -36,7 +36,7 @@ class Tensors:
     class_weights: Tensor | None = None
 
     @classmethod
-    def of(cls, images: cifar10.Images, device: torch.device) -> "Tensors":
+    def of(cls, images: Images, device: torch.device) -> "Tensors":
         """`images` on `device`."""
         return cls(torch.from_numpy(images.pixels).to(device), torch.from_numpy(images.labels).to(device))
 

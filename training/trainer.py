@@ -27,8 +27,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor
 
-from alexnet import environment, files
-from alexnet.datasets import cifar10, dataset
+from alexnet import datasets, environment, files
+from alexnet.datasets import Dataset, Fingerprint, Images, Split, is_imbalanced
 from alexnet.errors import UserError
 from training import distributed, loop
 from training.background import Background
@@ -75,7 +75,7 @@ class _Run:
     optimizer: torch.optim.SGD
     rows: list[Row]
     group: Processes
-    known: dataset.Known
+    trained: Fingerprint
     average: AlexNet | Teacher | None = None
     teacher: Teacher | None = None
     watch: Callable[[Path], None] = _nobody
@@ -101,8 +101,8 @@ def start(
 ) -> Path:
     """Train from the first weights into the new `folder`; returns it.
 
-    The first process calls `watch` with the folder when its files are there and after every epoch. Of pictures of
-    one's own, `settings.validation_images` are the most that are held out, or that many `exactly`.
+    The first process calls `watch` with the folder when its files are there and after every epoch. Of an image
+    folder, `settings.validation_images` are the most that are held out, or that many `exactly`.
     Raises `UserError` when the folder is taken, the device is not there, weights or data cannot be read, or one of
     several processes is lost.
     """
@@ -123,26 +123,27 @@ def _start(
     _check_free(folder)
     _keep_freed_memory()
     torch.manual_seed(settings.seed)
-    model = _network(settings, len(dataset.classes(data_root)))
+    data = datasets.open(data_root)
+    model = _network(settings, len(data.classes))
     if isinstance(model, AlexNet) and not settings.starts_from_run:
         load_initial_weights(model, settings.init)
-    _prepare(data_root, group)
-    parts = dataset.read_parts(data_root, settings.validation_images, settings.seed, exactly=exactly)
+    _prepare(data, group)
+    parts = data.split(settings.validation_images, settings.seed, exact=exactly)
     settings = dataclasses.replace(settings, validation_images=len(parts.validation))
     if settings.starts_from_run:
-        _load_weights_of_run(model, settings, parts.known)
-    teacher = _load_teacher(settings, parts.known, device)
+        _load_weights_of_run(model, settings, data.fingerprint)
+    teacher = _load_teacher(settings, data.fingerprint, device)
     if isinstance(model, Teacher):
         model.whiten(torch.from_numpy(parts.training.pixels[:_WHITENING_IMAGES]))
     model.to(device).to(memory_format=torch.channels_last)
     average = copy.deepcopy(model) if settings.average_decay else None
     optimizer = optimise.optimizer(model, settings)
-    run = _Run(folder, settings, model, optimizer, [], group, parts.known, average, teacher, watch)
+    run = _Run(folder, settings, model, optimizer, [], group, data.fingerprint, average, teacher, watch)
     group.agree(None)  # nothing is written before all have looked
     if group.first:
         folder.mkdir(parents=True, exist_ok=True)
         files.write_json(folder / "config.json", _config(run, device))
-        _print_sizes(parts, settings)
+        _print_sizes(data, parts, settings)
     _save(run)
     return _fit(run, parts, device)
 
@@ -175,9 +176,10 @@ def _resume(
     group: Processes,
     watch: Callable[[Path], None],
 ) -> Path:
-    known = dataset.Known.of(saved)
-    dataset.check(data_root, known, folder)
-    model = _network(settings, len(known.classes))
+    trained = Fingerprint.of(saved)
+    data = datasets.open(data_root)
+    data.check(trained, folder)
+    model = _network(settings, len(trained.classes))
     model.to(device).to(memory_format=torch.channels_last)
     average = copy.deepcopy(model) if settings.average_decay else None
     model.load_state_dict(saved["model"])
@@ -186,10 +188,10 @@ def _resume(
     optimizer = optimise.optimizer(model, settings)
     optimise.restore(optimizer, saved["optimizer"])
     rows = [Row(**row) for row in saved["rows"]]
-    teacher = _load_teacher(settings, known, device)
-    run = _Run(folder, settings, model, optimizer, rows, group, known, average, teacher, watch)
-    _prepare(data_root, group)
-    parts = dataset.read_again(data_root, known, settings.validation_images, settings.seed, folder)
+    teacher = _load_teacher(settings, trained, device)
+    run = _Run(folder, settings, model, optimizer, rows, group, trained, average, teacher, watch)
+    _prepare(data, group)
+    parts = data.split_again(trained, settings.validation_images, settings.seed, folder)
     if group.first:
         for leftover in folder.glob(".*.part"):  # of a process killed while it wrote
             leftover.unlink()
@@ -223,7 +225,7 @@ def _check_free(folder: Path) -> None:
         raise UserError(f"{folder} holds other files: give another --output")
 
 
-def _fit(run: _Run, parts: dataset.Parts, device: torch.device) -> Path:
+def _fit(run: _Run, parts: Split, device: torch.device) -> Path:
     try:
         return _fit_epochs(run, parts.training, parts.validation, device)
     except RuntimeError as error:
@@ -235,13 +237,13 @@ def _fit(run: _Run, parts: dataset.Parts, device: torch.device) -> Path:
         ) from error
 
 
-def _fit_epochs(run: _Run, training: cifar10.Images, validation: cifar10.Images, device: torch.device) -> Path:
+def _fit_epochs(run: _Run, training: Images, validation: Images, device: torch.device) -> Path:
     settings = run.settings
     torch.backends.cudnn.benchmark = True  # batches of one size: the fastest way is worth looking for
     autocast = torch.autocast(device.type, torch.bfloat16, enabled=_uses_bf16(settings, device))
     train_set, validation_set = Tensors.of(training, device), Tensors.of(validation, device)
     if settings.class_weights:
-        train_set = train_set.weighted(len(run.known.classes))
+        train_set = train_set.weighted(len(run.trained.classes))
     work = Training(settings, run.model, run.optimizer, train_set, autocast, run.group, run.average, run.teacher)
     steps = [-(-len(training) // settings.batch_size), -(-len(validation) // settings.validation_batch_size)]
     columns = (
@@ -283,8 +285,8 @@ def _network(settings: Settings, classes: int) -> AlexNet | Teacher:
     return AlexNet(classes, settings.input_size, settings.dropout)
 
 
-def _load_teacher(settings: Settings, known: dataset.Known, device: torch.device) -> Teacher | None:
-    """The teacher that the settings name. Raises `UserError` on one of other data than `known`, or that has seen this
+def _load_teacher(settings: Settings, trained: Fingerprint, device: torch.device) -> Teacher | None:
+    """The teacher that the settings name. Raises `UserError` on one of other data than `trained`, or that has seen this
     run's validation images.
     """
     if settings.teacher == "none":
@@ -293,9 +295,9 @@ def _load_teacher(settings: Settings, known: dataset.Known, device: torch.device
     theirs = Settings.from_dict(saved["settings"])
     if theirs.network != "teacher":
         raise UserError(f"--teacher {settings.teacher}: holds no teacher; train one with --recipe teacher")
-    if dataset.Known.of(saved) != known:
+    if Fingerprint.of(saved) != trained:
         raise UserError(
-            f"--teacher {settings.teacher}: it learnt other classes or pictures; train one on the same data with "
+            f"--teacher {settings.teacher}: it learnt other classes or images; train one on the same data with "
             "--recipe teacher"
         )
     _check_unseen("--teacher", settings.teacher, theirs, settings)
@@ -304,7 +306,7 @@ def _load_teacher(settings: Settings, known: dataset.Known, device: torch.device
     return teacher.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
-def _load_weights_of_run(model: AlexNet | Teacher, settings: Settings, known: dataset.Known) -> None:
+def _load_weights_of_run(model: AlexNet | Teacher, settings: Settings, trained: Fingerprint) -> None:
     """Begin with the weights of the checkpoint `settings.init`; of other classes, with all but those of the last layer.
 
     Raises `UserError` on one of another network, or one that has seen this run's validation images.
@@ -313,11 +315,11 @@ def _load_weights_of_run(model: AlexNet | Teacher, settings: Settings, known: da
     theirs = Settings.from_dict(saved["settings"])
     if theirs.network != settings.network or settings.network != "alexnet":
         raise UserError(f"--init {settings.init}: an AlexNet alone can begin with the weights of a run, of an AlexNet")
-    found = dataset.Known.of(saved)
-    if found == known:
+    found = Fingerprint.of(saved)
+    if found == trained:
         _check_unseen("--init", settings.init, theirs, settings)
     weights = dict(saved["model"])
-    if found.classes != known.classes:
+    if found.classes != trained.classes:
         weights |= {name: value for name, value in model.state_dict().items() if name in _LAST_LAYER}
     model.load_state_dict(weights)
 
@@ -341,7 +343,7 @@ def _save(run: _Run, improved: bool = False) -> None:
     rows = list(run.rows)
     common = {
         "settings": dataclasses.asdict(run.settings),
-        **run.known.describe(),
+        **run.trained.to_dict(),
         "rows": [dataclasses.asdict(row) for row in rows],
     }
     last = {"model": run.model.state_dict(), "optimizer": run.optimizer.state_dict()}
@@ -418,21 +420,21 @@ def _gpu(device: torch.device) -> dict[str, str]:
     return {"gpu": torch.cuda.get_device_name(device), "cuda": str(torch.version.cuda)} if device.type == "cuda" else {}
 
 
-def _prepare(root: Path, group: Processes) -> None:
-    """Have the data there for all: one process on each machine downloads or decodes."""
+def _prepare(data: Dataset, group: Processes) -> None:
+    """Have the data there for all: one process on each machine decodes."""
     if group.local_rank == 0:
-        dataset.prepare(root)
+        data.prepare()
     group.agree(None)
 
 
-def _print_sizes(parts: dataset.Parts, settings: Settings) -> None:
-    """Say how many pictures of one's own there are, and what is to be watched where some classes have few."""
-    if parts.known.pictures is None:
+def _print_sizes(data: Dataset, parts: Split, settings: Settings) -> None:
+    """Say how many images of an image folder there are, and what is to be watched where some classes have few."""
+    if data.fingerprint.sha256 is None:
         return
-    counts = np.bincount(parts.training.labels, minlength=len(parts.known.classes))
-    sizes = ", ".join(f"{name} {count}" for name, count in zip(parts.known.classes, counts, strict=True))
-    print(f"{len(parts.training)} pictures to train on ({sizes}), {len(parts.validation)} held out")
-    if dataset.are_unequal(counts):
+    counts = np.bincount(parts.training.labels, minlength=len(data.classes))
+    sizes = ", ".join(f"{name} {count}" for name, count in zip(data.classes, counts, strict=True))
+    print(f"{len(parts.training)} images to train on ({sizes}), {len(parts.validation)} held out")
+    if is_imbalanced(counts):
         advice = "" if settings.class_weights else "; --class-weights makes the small ones count as much"
         print(f"the classes are unequal: the number to watch is the macro F1 of `alexnet evaluate`{advice}")
 

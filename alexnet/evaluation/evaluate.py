@@ -18,8 +18,8 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from alexnet import environment, files
-from alexnet.datasets import cifar10, dataset
+from alexnet import datasets, environment, files
+from alexnet.datasets import Fingerprint, Images, is_imbalanced
 from alexnet.errors import UserError
 from alexnet.evaluation import calibration, robustness, service_parity, trust
 from alexnet.evaluation import predictions as predictions_file
@@ -103,29 +103,29 @@ def answer_all(
     return Answers(probabilities, unknown_scores, unknown_scores > classifier.unknown_threshold)
 
 
-def read(classifier: Classifier, model: Path, root: Path, split: Split) -> tuple[cifar10.Images, dict[str, Any]]:
+def read(classifier: Classifier, model: Path, root: Path, split: Split) -> tuple[Images, dict[str, Any]]:
     """The images of `split`, and what `metrics.json` says about them.
 
     Raises `UserError` on damaged data, other classes, or a file that does not say what its run held out.
     """
-    known = dataset.Known(classifier.classes, classifier.metadata.image_folder_sha256)
+    data = datasets.open(root)
+    trained = Fingerprint(classifier.classes, classifier.metadata.image_folder_sha256)
     if split == "test":
-        if not dataset.is_pictures(root):
-            dataset.check(root, known, model)
-            cifar10.ensure_downloaded(root)
-        images, facts = dataset.read_test(root, classifier.classes)
-        return images, {"split": split, "images": len(images), **facts}
+        test = data.test(trained, model)
+        facts = {"also_trained_on": test.also_trained_on, "left_out": test.unreadable}
+        told = {name: count for name, count in facts.items() if count is not None}
+        return test.images, {"split": split, "images": len(test.images), **told, "sha256": test.sha256}
     settings, row = classifier.metadata.settings, classifier.metadata.validation
     if settings is None or row is None:
         raise UserError(f"{model} does not say which images its run validated on; export it with `alexnet export RUN`")
-    parts = dataset.read_again(root, known, settings.validation_images, settings.seed, model)
-    sha256 = dataset.digests(root, cifar10.TRAIN_FILES) if known.pictures is None else {"pictures": known.pictures}
-    facts = {
+    parts = data.split_again(trained, settings.validation_images, settings.seed, model)
+    sha256 = data.training_sha256
+    run = {
         "seed": settings.seed,
         "training_images": len(parts.training),
         "row_of_the_trainer": row.model_dump(),
     }
-    return parts.validation, {"split": split, "images": len(parts.validation), **facts, "sha256": sha256}
+    return parts.validation, {"split": split, "images": len(parts.validation), **run, "sha256": sha256}
 
 
 def _compare(
@@ -195,7 +195,7 @@ def _print(classifier: Classifier, scores: Scores, split: Split) -> None:
         f"macro F1 {scores.macro_f1:.4f}, weighted F1 {scores.weighted_f1:.4f}",
         highlight=False,
     )
-    if dataset.are_unequal(scores.support):
+    if is_imbalanced(scores.support):
         fewest, most = scores.support.min(), scores.support.max()
         console.print(
             f"a class has {fewest} to {most} images: watch macro F1, in which each class counts the same",

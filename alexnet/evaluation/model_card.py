@@ -11,8 +11,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from alexnet import files
-from alexnet.datasets import dataset
+from alexnet import datasets, files
+from alexnet.datasets import Fingerprint
 from alexnet.errors import UserError
 from alexnet.evaluation import card_page, evaluate
 from alexnet.evaluation.scores import Pair, confused_samples, hardest_pairs, macro_f1_interval
@@ -33,7 +33,8 @@ def card(folder: Path, data_root: Path) -> Path:
         raise UserError(f"the card needs {error.name}: pip install 'alexnet-cifar10[train]'") from error
     classifier, metrics = read(folder)
     pairs = hardest_pairs(np.array(metrics["confusion"]), classifier.classes)
-    images, _ = dataset.read_test(data_root, classifier.classes)
+    trained = Fingerprint(classifier.classes, classifier.metadata.image_folder_sha256)
+    images = datasets.open(data_root).test(trained, folder / MODEL).images
     probabilities = evaluate.answer_all(classifier, images.pixels, batch_size=256).probabilities
     plots.plot_samples(folder / card_page.HARDEST, confused_samples(images, probabilities, classifier.classes, pairs))
     with files.replacing(folder / PAGE) as partial:

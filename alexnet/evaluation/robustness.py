@@ -14,7 +14,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from alexnet import environment
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images
 from alexnet.errors import UserError
 from alexnet.evaluation import corruptions
 from alexnet.evaluation.intervals import wilson

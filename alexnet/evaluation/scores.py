@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images
 from alexnet.evaluation.intervals import wilson
 
 Ints = npt.NDArray[np.int64]

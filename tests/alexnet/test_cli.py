@@ -106,6 +106,9 @@ def test_absent_data_without_network_is_one_line(
     tmp_path: Path, small_model: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["evaluate", str(small_model), "--data", str(tmp_path / "none")]) == 1
+    assert capsys.readouterr().err.startswith(f"alexnet: --data {tmp_path / 'none'}: no such folder; give one with")
+    assert not (tmp_path / "none").exists()
+    assert main(["evaluate", str(small_model), "--data", str(tmp_path / "none"), "--download"]) == 1
     errors = capsys.readouterr().err
     assert errors.startswith("alexnet: could not download https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz")
     assert errors.count("\n") == 1

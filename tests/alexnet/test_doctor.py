@@ -150,11 +150,11 @@ def test_it_works_where_torch_is_not_installed(tmp_path: Path) -> None:
     assert torch["status"] == "note"
 
 
-def test_pictures_of_ones_own_are_counted_by_their_folders(tmp_path: Path) -> None:
+def test_an_image_folder_is_counted_by_their_folders(tmp_path: Path) -> None:
     put(tmp_path / "train", "cat", 0, 3)
     put(tmp_path / "train", "dog", 0, 2)
     put(tmp_path / "test", "dog", 2, 1)
-    found = "pictures of 2 classes (cat, dog): 5 in train/, 1 in test/"
+    found = "images of 2 classes (cat, dog): 5 in train/, 1 in test/"
     assert doctor.data_set(tmp_path) == Finding(f"{tmp_path}/", "ok", found)
     shutil.rmtree(tmp_path / "train" / "cat")
     finding = doctor.data_set(tmp_path)

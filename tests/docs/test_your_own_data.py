@@ -1,4 +1,4 @@
-"""docs/your-own-data.md is true: its lines make pictures, a model and a service; its answers are the code's."""
+"""docs/your-own-data.md is true: its lines make images, a model and a service; its answers are the code's."""
 
 import json
 import re
@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from alexnet import datasets
 from alexnet.cli import main
-from alexnet.datasets import dataset, image_folder
-from alexnet.datasets.dataset import Known
+from alexnet.datasets import Fingerprint
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from alexnet.paths import ROOT
@@ -56,14 +56,14 @@ def test_the_tour_works_by_copying_the_lines(
         assert main(words) == 0, command
         said[words[0]] = capsys.readouterr().out
 
-    assert "29 pictures to train on (bird 12, cat 12, ship 5), 7 held out\n" in said["train"]
+    assert "29 images to train on (bird 12, cat 12, ship 5), 7 held out\n" in said["train"]
     assert "the number to watch is the macro F1 of `alexnet evaluate`\n" in said["train"]
     assert weights[0].tolist() == pytest.approx([29 / 36, 29 / 36, 29 / 15])
     model = Classifier(Path("runs/photos/model.onnx"))
     assert (model.name, model.classes) == ("alexnet", CLASSES)
     assert model.metadata.settings is not None
     assert model.metadata.settings.validation_images == 7
-    assert model.metadata.image_folder_sha256 == dataset.read_parts(Path("photos"), 7, 0).known.pictures
+    assert model.metadata.image_folder_sha256 == datasets.open(Path("photos")).fingerprint.sha256
     metrics = json.loads(Path("runs/photos/metrics.json").read_text())
     assert {name: row["support"] for name, row in metrics["classes"].items()} == {"bird": 5, "cat": 5, "ship": 2}
     assert (metrics["data"]["also_trained_on"], metrics["data"]["left_out"]) == (0, 0)
@@ -95,13 +95,8 @@ def _serve(lines: list[str], folder: Path) -> None:
     assert "unknown" in answer
 
 
-def _no_train() -> None:
-    Path("photos/train").rename("photos/more")
-    shutil.rmtree("photos/test")
-    for item in Path("photos/more").iterdir():
-        item.rename(Path("photos") / item.name)
-    Path("photos/more").rmdir()
-    image_folder.is_folder(Path("photos"))
+def _no_such_folder() -> None:
+    datasets.open(Path("photo"))
 
 
 def _one_class() -> None:
@@ -122,38 +117,38 @@ def _class_in_test_alone() -> None:
 
 def _no_test() -> None:
     shutil.rmtree("photos/test")
-    dataset.read_test(Path("photos"), ("cat", "dog"))
+    datasets.open(Path("photos")).test(Fingerprint(("cat", "dog")), Path("model.onnx"))
 
 
 def _other_classes() -> None:
-    dataset.check(Path("data"), Known(("bee", "wasp"), "0"), Path("model.onnx"))
+    datasets.open(Path("photos")).check(Fingerprint(("bee", "wasp"), "0"), Path("model.onnx"))
 
 
 def _too_many_held_out() -> None:
-    dataset.read_parts(Path("photos"), 50, 0)
+    datasets.open(Path("photos")).split(50, 0)
 
 
-def _broken_picture() -> None:
+def _broken_image() -> None:
     file = next(Path("photos/train/cat").iterdir())
     Path("photos/train/cat/1.jpg").write_bytes(file.read_bytes()[:-100])
-    dataset.prepare(Path("photos"))
+    datasets.open(Path("photos")).prepare()
 
 
 def _read() -> None:
-    dataset.read_parts(Path("photos"), 1, 0)
+    datasets.open(Path("photos")).split(1, 0)
 
 
 @pytest.mark.parametrize(
     ("found", "mistake"),
     [
-        ("no train/", _no_train),
+        ("no such folder", _no_such_folder),
         ("one class", _one_class),
         ("an empty class", _empty_class),
         ("a class in test/ alone", _class_in_test_alone),
         ("no test/", _no_test),
         ("a model of other classes", _other_classes),
         ("too many held out", _too_many_held_out),
-        ("a broken picture", _broken_picture),
+        ("a broken image", _broken_image),
     ],
 )
 def test_the_answers_to_mistakes_are_those_of_the_page(

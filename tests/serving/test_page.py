@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.datasets import cifar10
+from alexnet import datasets
+from alexnet.datasets import Fingerprint, cifar10
 from alexnet.inference import decode
 from alexnet.paths import ROOT
 from benchmarks.harness import Server
@@ -453,7 +454,7 @@ def test_samples_are_test_images_of_the_data_set() -> None:
     root = ROOT / "data"
     if not (root / cifar10.FOLDER).is_dir():
         pytest.skip(f"there is no CIFAR-10 in {root}")
-    test = cifar10.read_test(root)
+    test = datasets.open(root).test(Fingerprint(cifar10.CLASSES), root).images
     for name, place in PLACES.items():
         assert cifar10.CLASSES[test.labels[place]] == name
         assert np.array_equal(np.asarray(Image.open(SAMPLES / f"{name}.png")), test.pixels[place])

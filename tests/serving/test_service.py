@@ -19,7 +19,8 @@ import pytest
 from bentoml.exceptions import BentoMLException
 from prometheus_client.parser import text_string_to_metric_families
 
-from alexnet.datasets.cifar10 import CLASSES, Images
+from alexnet.datasets import Images
+from alexnet.datasets.cifar10 import CLASSES
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode
 from benchmarks.harness import Server

@@ -21,9 +21,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from alexnet import files
-from alexnet.datasets import cifar10, dataset
-from alexnet.datasets.cifar10 import Images
+from alexnet import datasets, files
+from alexnet.datasets import Fingerprint, Images, cifar10
 from alexnet.errors import UserError
 from alexnet.paths import ROOT
 from tests.conftest import write_binary
@@ -182,8 +181,10 @@ def test_training_and_validation_are_counted_separately(
     trainer.start(settings, tmp_path / "data", tmp_path / "run")
     (row,) = _rows(tmp_path / "run")
     model = _restore(tmp_path / "run" / "best.pt")
-    parts = cifar10.split(cifar10.read_training(data_root), settings.validation_images, settings.seed)
-    (training_loss, training_hits), (validation_loss, validation_hits) = (_measure(model, part) for part in parts)
+    split = datasets.open(data_root).split(settings.validation_images, settings.seed)
+    (training_loss, training_hits), (validation_loss, validation_hits) = (
+        _measure(model, part) for part in (split.training, split.validation)
+    )
     assert training_hits / 130 != validation_hits / 170
     assert row["training_accuracy"] == training_hits / 130
     assert row["validation_accuracy"] == validation_hits / 170
@@ -295,7 +296,7 @@ def test_of_other_classes_the_last_layer_stays_fresh(small_run: Path, small_sett
     settings = dataclasses.replace(small_settings, init=str(small_run / "best.pt"), seed=1)  # of other data: any seed
     model = AlexNet(3, settings.input_size)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
-    trainer._load_weights_of_run(model, settings, dataset.Known(("a", "b", "c"), "0" * 64))
+    trainer._load_weights_of_run(model, settings, Fingerprint(("a", "b", "c"), "0" * 64))
     saved = trainer.load_checkpoint(small_run / "best.pt")["model"]
     for name, value in model.state_dict().items():
         assert torch.equal(value, fresh[name] if name.startswith("network.classifier.6.") else saved[name]), name

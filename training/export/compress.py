@@ -21,9 +21,8 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from alexnet import environment, files
-from alexnet.datasets import dataset
-from alexnet.datasets.cifar10 import Images
+from alexnet import datasets, environment, files
+from alexnet.datasets import Fingerprint, Images, Split
 from alexnet.errors import UserError
 from alexnet.evaluation import calibration
 from alexnet.evaluation.ood import choose, fit_distance
@@ -119,10 +118,11 @@ def compress(
     path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
     saved = trainer.load_checkpoint(path)
     model = onnx_export.restore(saved)
-    known, settings = dataset.Known.of(saved), saved["settings"]
-    dataset.check(data_root, known, path)
-    parity = onnx_export.parity_images(data_root)
-    parts = dataset.read_again(data_root, known, settings["validation_images"], settings["seed"], path)
+    trained, settings = Fingerprint.of(saved), saved["settings"]
+    data = datasets.open(data_root)
+    data.check(trained, path)
+    parity = onnx_export.parity_images(data)
+    parts = data.split_again(trained, settings["validation_images"], settings["seed"], path)
     _check_enough(parts, rank)
     with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True)) as progress:
         bench = _Bench(Path(folder), parts.training, parts.validation, parity, progress)
@@ -245,7 +245,7 @@ def _ranks(images: int) -> tuple[int, ...]:
     return tuple(rank for rank in RANKS if rank <= images) or (images,)
 
 
-def _check_enough(parts: dataset.Parts, rank: int | None) -> None:
+def _check_enough(parts: Split, rank: int | None) -> None:
     """Raise `UserError` where one's own pictures are too few to fit the layers and the score for unknown things."""
     images, held_out = len(parts.training), len(np.unique(parts.validation.labels))
     if rank is not None and rank > images:

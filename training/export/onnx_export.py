@@ -16,8 +16,8 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from alexnet import environment, files
-from alexnet.datasets import cifar10, dataset
+from alexnet import datasets, environment, files
+from alexnet.datasets import Cifar10, Dataset, Fingerprint, cifar10
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import ModelMetadata, TrainingSettings, ValidationMetrics
@@ -53,9 +53,10 @@ def export(checkpoint: Path, data_root: Path, output: Path) -> Path:
     path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
     saved = trainer.load_checkpoint(path)
     model = restore(saved)
-    dataset.check(data_root, dataset.Known.of(saved), path)
+    data = datasets.open(data_root)
+    data.check(Fingerprint.of(saved), path)
     network = Probabilities(model).eval()
-    images = parity_images(data_root)
+    images = parity_images(data)
     output.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(output) as partial:
         onnx.save(to_onnx(network, metadata(path, saved)), partial)
@@ -105,25 +106,25 @@ def to_onnx(
 def metadata(path: Path, saved: dict[str, Any]) -> ModelMetadata:
     """What the file says about itself: classes, where its weights are from, and the versions that made it."""
     last = saved["rows"][-1] if saved["rows"] else None  # of the weights in this file, in best.pt and last.pt alike
-    settings, known = saved["settings"], dataset.Known.of(saved)
+    settings, trained = saved["settings"], Fingerprint.of(saved)
     return ModelMetadata(
-        name=NAME if known.classes == cifar10.CLASSES else NAME_OF_OTHERS,
-        classes=known.classes,
+        name=NAME if trained.classes == cifar10.CLASSES else NAME_OF_OTHERS,
+        classes=trained.classes,
         input_size=settings["input_size"],
         run=path.resolve().parent.name,
         checkpoint_sha256=files.sha256(path),
         settings=TrainingSettings(**settings),
         validation=None if last is None else ValidationMetrics(**last),
         exported_with=environment.describe("torch", "onnx", "onnxscript"),
-        image_folder_sha256=known.pictures,
+        image_folder_sha256=trained.sha256,
     )
 
 
-def parity_images(root: Path) -> npt.NDArray[np.uint8]:
+def parity_images(data: Dataset) -> npt.NDArray[np.uint8]:
     """Real training images, and the two extremes: uint8 [256 + 2, 32, 32, 3]; fewer where one's own are fewer."""
-    real = dataset.sample(root, _PARITY_IMAGES)
-    if len(real) < _PARITY_IMAGES and not dataset.is_pictures(root):
-        raise UserError(f"{root} has {len(real)} training images; the check of the export needs {_PARITY_IMAGES}")
+    real = data.sample(_PARITY_IMAGES)
+    if len(real) < _PARITY_IMAGES and isinstance(data, Cifar10):
+        raise UserError(f"{data.root} has {len(real)} training images; the check of the export needs {_PARITY_IMAGES}")
     return np.concatenate([real, np.zeros_like(real[:1]), np.full_like(real[:1], 255)])
 
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from rich.progress import Progress
 from torch import Tensor, nn
 
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images
 from alexnet.evaluation.scores import score
 from training.export import low_rank
 from training.export.folding import FoldedAlexNet

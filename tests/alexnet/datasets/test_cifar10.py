@@ -3,17 +3,20 @@
 import functools
 import hashlib
 import http.server
+import os
+import pickle
 import shutil
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from alexnet.datasets import cifar10
-from alexnet.datasets.cifar10 import Images
+from alexnet import datasets
+from alexnet.datasets import Cifar10, Fingerprint, Images, cifar10, download
 from alexnet.errors import UserError
 
 PUBLISHED_VALIDATION = [25461, 5892, 10377, 28814, 9578]  # the first indices of either part of 50,000 images by seed 0
@@ -41,8 +44,8 @@ def archive_folder(tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPa
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(folder)))
     threading.Thread(target=server.serve_forever).start()
-    monkeypatch.setattr(cifar10, "_URL", f"http://127.0.0.1:{server.server_address[1]}/{archive.name}")
-    monkeypatch.setattr(cifar10, "_MD5", hashlib.md5(archive.read_bytes()).hexdigest())
+    monkeypatch.setattr(download, "_URL", f"http://127.0.0.1:{server.server_address[1]}/{archive.name}")
+    monkeypatch.setattr(download, "_MD5", hashlib.md5(archive.read_bytes()).hexdigest())
     yield folder
     server.shutdown()
     server.server_close()
@@ -54,7 +57,7 @@ def test_a_record_is_a_label_and_three_planes_of_rows(tmp_path: Path) -> None:
     red = np.arange(1024) % 251
     records = np.concatenate([[7], red, np.full(1024, 30), np.full(1024, 200), [9], np.zeros(3072)])
     records.astype(np.uint8).tofile(folder / "test_batch.bin")
-    images = cifar10.read_test(tmp_path)
+    images = _open(tmp_path).test_images()
     assert images.pixels.shape == (2, 32, 32, 3)
     assert images.labels.tolist() == [7, 9]
     assert images.labels.dtype == np.int64
@@ -63,7 +66,7 @@ def test_a_record_is_a_label_and_three_planes_of_rows(tmp_path: Path) -> None:
 
 
 def test_the_images_on_disk_are_those_that_were_written(data_root: Path, fixture_images: Images) -> None:
-    test, training = cifar10.read_test(data_root), cifar10.read_training(data_root)
+    test, training = _open(data_root).test_images(), _open(data_root).training()
     assert np.array_equal(test.pixels, fixture_images.pixels)
     assert np.array_equal(test.labels, fixture_images.labels)
     assert np.array_equal(training.pixels[:200], fixture_images.pixels)  # the five files in their order
@@ -72,14 +75,14 @@ def test_the_images_on_disk_are_those_that_were_written(data_root: Path, fixture
 
 def test_training_images_are_read_where_there_are_no_test_images(own_root: Path) -> None:
     (own_root / cifar10.FOLDER / "test_batch.bin").unlink()
-    assert len(cifar10.read_training(own_root)) == 300
+    assert len(_open(own_root).training()) == 300
     with pytest.raises(UserError, match=r"test_batch\.bin"):
-        cifar10.read_test(own_root)
+        _open(own_root).test_images()
 
 
 def test_a_foreign_file_beside_the_data_is_no_data(own_root: Path) -> None:
     (own_root / cifar10.FOLDER / ".DS_Store").write_bytes(b"\0" * 10)
-    assert len(cifar10.read_training(own_root)) == 300
+    assert len(_open(own_root).training()) == 300
 
 
 def _cut_short(path: Path) -> None:
@@ -104,9 +107,9 @@ def _folder_in_its_place(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "complaint", "remedy"),
     [
-        (_cut_short, "184280 bytes, not a multiple of 3073", "to have it downloaded again"),
-        (_label_11, "record 5 has label 11", "to have it downloaded again"),
-        (_empty, "0 bytes", "to have it downloaded again"),
+        (_cut_short, "184280 bytes, not a multiple of 3073", "unpack cifar-10-binary.tar.gz again"),
+        (_label_11, "record 5 has label 11", "unpack cifar-10-binary.tar.gz again"),
+        (_empty, "0 bytes", "unpack cifar-10-binary.tar.gz again"),
         (Path.unlink, "No such file", "unpack cifar-10-binary.tar.gz in"),
         (_folder_in_its_place, "Is a directory", "unpack cifar-10-binary.tar.gz in"),
     ],
@@ -117,7 +120,7 @@ def test_a_damaged_file_is_named_with_the_remedy(
     path = own_root / cifar10.FOLDER / "data_batch_3.bin"
     damage(path)
     with pytest.raises(UserError) as caught:
-        cifar10.read_training(own_root)
+        _open(own_root).training()
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert complaint in message
@@ -127,7 +130,8 @@ def test_a_damaged_file_is_named_with_the_remedy(
 
 def test_the_split_shares_out_every_image_once() -> None:
     images = _numbered(50)
-    training, validation = cifar10.split(images, 10, seed=3)
+    split = cifar10.split(images, 10, seed=3)
+    training, validation = split.training, split.validation
     assert (len(training), len(validation)) == (40, 10)
     assert sorted([*training.labels, *validation.labels]) == list(range(50))
     assert np.array_equal(training.pixels[:, 0, 0, 0], training.labels)  # pixels went with their labels
@@ -135,17 +139,17 @@ def test_the_split_shares_out_every_image_once() -> None:
 
 def test_the_split_depends_on_the_seed_alone() -> None:
     images = _numbered(50)
-    first = cifar10.split(images, 10, seed=3)[1].labels
+    first = cifar10.split(images, 10, seed=3).validation.labels
     np.random.default_rng().random(17)
-    assert np.array_equal(cifar10.split(images, 10, seed=3)[1].labels, first)
-    assert not np.array_equal(cifar10.split(images, 10, seed=4)[1].labels, first)
+    assert np.array_equal(cifar10.split(images, 10, seed=3).validation.labels, first)
+    assert not np.array_equal(cifar10.split(images, 10, seed=4).validation.labels, first)
 
 
 def test_the_split_of_the_published_run_stays_as_it_was() -> None:
     images = Images(np.zeros((50_000, 1, 1, 3), np.uint8), np.arange(50_000))
-    training, validation = cifar10.split(images, 10_000, seed=0)
-    assert validation.labels[:5].tolist() == PUBLISHED_VALIDATION
-    assert training.labels[:5].tolist() == PUBLISHED_TRAINING
+    split = cifar10.split(images, 10_000, seed=0)
+    assert split.validation.labels[:5].tolist() == PUBLISHED_VALIDATION
+    assert split.training.labels[:5].tolist() == PUBLISHED_TRAINING
 
 
 @pytest.mark.parametrize("count", [0, -1, 50, 51])
@@ -154,10 +158,66 @@ def test_a_split_that_leaves_nothing_is_refused(count: int) -> None:
         cifar10.split(_numbered(50), count, seed=0)
 
 
+def test_the_python_version_holds_the_same_images(data_root: Path, tmp_path: Path) -> None:
+    binary = _open(data_root)
+    folder = _write_python_version(binary.folder, tmp_path / "other")
+    renamed = shutil.copytree(folder, tmp_path / "renamed")
+    for root in (folder.parent, folder, renamed):
+        python = _open(root)
+        assert np.array_equal(python.training().pixels, binary.training().pixels)
+        assert np.array_equal(python.training().labels, binary.training().labels)
+        assert python.training_sha256 == binary.training_sha256
+        test, expected = (data.test(Fingerprint(cifar10.CLASSES), root) for data in (python, binary))
+        assert test.sha256 == expected.sha256
+        assert np.array_equal(test.images.pixels, expected.images.pixels)
+
+
+def test_a_digest_is_that_of_the_binary_file(data_root: Path) -> None:
+    data = _open(data_root)
+    expected = {name: hashlib.sha256((data.folder / name).read_bytes()).hexdigest() for name in cifar10.TRAIN_FILES}
+    assert data.training_sha256 == expected
+
+
+def test_the_folder_of_the_files_is_taken_too(data_root: Path, tmp_path: Path) -> None:
+    renamed = shutil.copytree(data_root / cifar10.FOLDER, tmp_path / "images")
+    for folder in (data_root / cifar10.FOLDER, renamed):
+        assert np.array_equal(_open(folder).training().pixels, _open(data_root).training().pixels)
+
+
+class _Harmful:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("touch harmed",)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"no pickle",
+        pickle.dumps({"data": _Harmful(), "labels": [1]}),
+        pickle.dumps({"data": np.zeros((1, 3072)), "labels": [1]}, protocol=2),
+        pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "labels": [1, 2]}, protocol=2),
+        pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "labels": [12]}, protocol=2),
+        pickle.dumps([1], protocol=2),
+    ],
+)
+def test_a_damaged_or_harmful_pickle_is_refused(
+    tmp_path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / cifar10.PYTHON_FOLDER
+    folder.mkdir()
+    (folder / "test_batch").write_bytes(content)
+    with pytest.raises(UserError, match=r"test_batch: .*unpack cifar-10-python.tar.gz again") as caught:
+        _open(tmp_path).test_images()
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "harmed").exists()
+
+
 @pytest.mark.usefixtures("offline")
 def test_a_download_without_network_says_where_to_get_the_data(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
-        cifar10.ensure_downloaded(tmp_path)
+        datasets.open(tmp_path, download=True)
     assert str(caught.value).startswith("could not download https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz (")
     assert str(caught.value).endswith(f"get it by other means and unpack it in {tmp_path}")
     assert "\n" not in str(caught.value)
@@ -165,23 +225,47 @@ def test_a_download_without_network_says_where_to_get_the_data(tmp_path: Path) -
 
 @pytest.mark.usefixtures("offline")
 def test_nothing_is_downloaded_when_the_data_is_there(data_root: Path) -> None:
-    cifar10.ensure_downloaded(data_root)
+    datasets.open(data_root, download=True)
 
 
 @pytest.mark.usefixtures("archive_folder")
-def test_absent_data_is_downloaded_and_unpacked(tmp_path: Path, fixture_images: Images) -> None:
-    cifar10.ensure_downloaded(tmp_path / "new")
-    assert np.array_equal(cifar10.read_test(tmp_path / "new").pixels, fixture_images.pixels)
+def test_absent_data_is_downloaded_and_unpacked_once(tmp_path: Path, fixture_images: Images) -> None:
+    root = tmp_path / "deep" / "new"
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: datasets.open(root, download=True), range(4)))
+    assert all(isinstance(data, Cifar10) for data in found)
+    assert np.array_equal(_open(root).test_images().pixels, fixture_images.pixels)
+    assert [item.name for item in root.iterdir() if item.name != ".download.lock"] == [cifar10.FOLDER]
 
 
-def test_an_archive_with_another_checksum_is_refused(archive_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["another checksum", "another content"])
+def test_a_damaged_archive_is_refused(
+    archive_folder: Path, tmp_path: Path, damage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     archive = archive_folder / "cifar-10-binary.tar.gz"
-    content = bytearray(archive.read_bytes())
-    content[1000] ^= 1
-    archive.write_bytes(content)
-    with pytest.raises(UserError, match=r"could not download .*corrupted"):
-        cifar10.ensure_downloaded(tmp_path / "new")
+    archive.write_bytes(b"no archive" if damage == "another content" else archive.read_bytes()[:-1] + b"!")
+    if damage == "another content":
+        monkeypatch.setattr(download, "_MD5", hashlib.md5(archive.read_bytes()).hexdigest())
+    with pytest.raises(UserError, match=r"could not download .*\((MD5 .*corrupted|.*could not be opened.*)\): get it"):
+        datasets.open(tmp_path / "new", download=True)
     assert not (tmp_path / "new" / cifar10.FOLDER).exists()
+
+
+def _open(root: Path) -> Cifar10:
+    data = datasets.open(root)
+    assert isinstance(data, Cifar10)
+    return data
+
+
+def _write_python_version(binary: Path, root: Path) -> Path:
+    """The files of `binary` as pickles of protocol 2, the one of the published files."""
+    folder = root / cifar10.PYTHON_FOLDER
+    folder.mkdir(parents=True)
+    for name in (*cifar10.TRAIN_FILES, *cifar10.TEST_FILES):
+        records = np.fromfile(binary / name, np.uint8).reshape(-1, 3073)
+        batch = {"data": records[:, 1:], "labels": records[:, 0].tolist()}
+        (folder / Path(name).stem).write_bytes(pickle.dumps(batch, protocol=2))
+    return folder
 
 
 def _numbered(count: int) -> Images:

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from scipy import stats
 
 from alexnet.cli import main
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images
 from alexnet.errors import UserError
 from alexnet.evaluation import compare
 from alexnet.evaluation.compare import Comparison, Side

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images
 from alexnet.evaluation import corruptions
 from alexnet.evaluation.corruptions import NAMES
 

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from alexnet.cli import main
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images
 from alexnet.errors import UserError
 from alexnet.evaluation import corruptions, robustness
 from alexnet.evaluation.intervals import wilson

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from alexnet.datasets import cifar10
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images, cifar10
 from alexnet.evaluation.scores import Pair, confused_samples, hardest_pairs, macro_f1_interval, score
 from alexnet.inference.classifier import Classifier
 

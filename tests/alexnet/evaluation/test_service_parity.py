@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from alexnet.cli import main
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images
 from alexnet.errors import UserError
 from alexnet.evaluation import evaluate, service_parity
 from alexnet.inference.classifier import Classifier

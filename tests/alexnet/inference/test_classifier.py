@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images
 from alexnet.errors import UserError
 from alexnet.inference import classifier
 from alexnet.inference.classifier import Classifier

@@ -12,9 +12,8 @@ import torch
 from onnx import numpy_helper
 from rich.progress import Progress
 
-from alexnet import files
-from alexnet.datasets import cifar10
-from alexnet.datasets.cifar10 import Images
+from alexnet import datasets, files
+from alexnet.datasets import Images
 from alexnet.errors import UserError
 from alexnet.evaluation import calibration, evaluate, trust
 from alexnet.evaluation.calibration import Temperature
@@ -48,7 +47,7 @@ def small_file(session_path: Path, data_root: Path, small_run: Path, quick: None
 
 def held_out(data_root: Path, run: Path) -> Images:
     settings = trainer.load_checkpoint(run / "best.pt")["settings"]
-    return cifar10.split(cifar10.read_training(data_root), settings["validation_images"], settings["seed"])[1]
+    return datasets.open(data_root).split(settings["validation_images"], settings["seed"]).validation
 
 
 def test_the_file_is_small_and_serves(small_file: Path, small_model: Path, fixture_images: Images) -> None:

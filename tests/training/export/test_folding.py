@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images
 from training.export import folding
 from training.export.folding import FoldedAlexNet
 from training.networks.alexnet import AlexNet

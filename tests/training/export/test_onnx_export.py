@@ -14,8 +14,7 @@ from onnx.external_data_helper import uses_external_data
 from torch import nn
 
 from alexnet import files
-from alexnet.datasets import cifar10
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images, cifar10
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from tests.conftest import write_binary

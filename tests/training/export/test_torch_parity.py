@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from alexnet.cli import main
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from tests.models import write_model

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images
 from alexnet.errors import UserError
 from training.networks.alexnet import IMAGENET_MEAN, IMAGENET_STD, AlexNet, Preprocess, load_initial_weights
 

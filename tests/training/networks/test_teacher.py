@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from alexnet.cli import main
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images
 from alexnet.errors import UserError
 from tests.conftest import VALIDATION_IMAGES
 from training import loop, trainer

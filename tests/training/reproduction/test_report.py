@@ -11,10 +11,12 @@ import onnx
 import pytest
 from PIL import Image
 
+from alexnet import datasets
 from alexnet.cli import main
-from alexnet.datasets import cifar10
+from alexnet.datasets import Fingerprint, cifar10
 from alexnet.evaluation import predictions
 from alexnet.paths import ROOT
+from tests.conftest import TRAINING_IMAGES
 from training.settings import Settings
 
 PUBLISHED = ROOT / "docs" / "runs" / "published"
@@ -53,7 +55,7 @@ def test_a_run_measured_on_both_splits_becomes_a_report(
     metrics = json.loads((measured_run / "test" / "metrics.json").read_text())
     assert f"`{metrics['model']['sha256']}`" in page
     assert f"Our test accuracy is {metrics['accuracy']:.4f}" in page
-    training = len(cifar10.read_training(data_root)) - small_settings.validation_images
+    training = TRAINING_IMAGES - small_settings.validation_images
     assert f"| training images | 40000 | {training} |" in page
     assert f"| training batches | 1250 | {math.ceil(training / small_settings.batch_size)} |" in page
     assert "not those that `data.json` describes" in page
@@ -87,10 +89,10 @@ def test_another_run_gives_other_pictures(own_run: Path, measured_run: Path, tmp
 def test_predictions_are_in_the_order_of_the_data(
     measured_run: Path, data_root: Path, small_settings: Settings
 ) -> None:
-    _, validation = cifar10.split(
-        cifar10.read_training(data_root), small_settings.validation_images, small_settings.seed
-    )
-    for split, images in (("test", cifar10.read_test(data_root)), ("validation", validation)):
+    data = datasets.open(data_root)
+    test = data.test(Fingerprint(cifar10.CLASSES), data_root).images
+    validation = data.split(small_settings.validation_images, small_settings.seed).validation
+    for split, images in (("test", test), ("validation", validation)):
         found = predictions.read(measured_run / split / predictions.FILE_NAME, cifar10.CLASSES, "")
         assert np.array_equal(found.labels, images.labels)
 

@@ -18,7 +18,7 @@ import pytest
 
 from alexnet import files
 from alexnet.cli import main
-from alexnet.datasets.cifar10 import Images
+from alexnet.datasets import Images
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from alexnet.paths import ROOT
