@@ -4,7 +4,6 @@ In: argparse's words. Out: the parser; `options.command` is the name of the comm
 """
 
 import argparse
-import dataclasses
 import typing
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -12,7 +11,8 @@ from typing import Any, Final, NoReturn
 import shtab
 
 from alexnet.paths import MODEL
-from training.settings import RECIPES, Settings
+from training.recipes import RECIPES
+from training.settings import Settings
 
 DATA: Final = Path("data")
 SHIPPED: Final = "default: the shipped model"
@@ -244,16 +244,19 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 def _add_settings(parser: argparse.ArgumentParser) -> None:
     """A flag for each field of `Settings`. A flag that is not given stays out of the result: the default is there."""
     group = parser.add_argument_group("settings (the defaults are the published run)")
-    for item in dataclasses.fields(Settings):
-        flag = "--" + item.name.replace("_", "-")
-        about = f"{item.metadata['help']} (default: {item.default})"
-        if item.type is bool:
+    for name, field in Settings.model_fields.items():
+        flag = "--" + name.replace("_", "-")
+        default = "none" if field.default == () else field.default
+        about = f"{field.description} (default: {default})"
+        kind = typing.get_origin(field.annotation)
+        if field.annotation is bool:
             group.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=about)
             continue
         group.add_argument(
             flag,
-            type=str if typing.get_origin(item.type) else typing.cast(type, item.type),
-            choices=typing.get_args(item.type) or None,
+            type=str if kind else typing.cast(type, field.annotation),
+            nargs="+" if kind is tuple else None,
+            choices=typing.get_args(field.annotation) if kind is typing.Literal else None,
             default=argparse.SUPPRESS,
             help=about,
         )

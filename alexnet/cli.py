@@ -17,7 +17,8 @@ from typing import Final
 
 from alexnet import arguments, datasets
 from alexnet.errors import UserError
-from training.settings import RECIPES, Settings
+from training import recipes
+from training.settings import Settings
 
 RUNS = Path("runs")
 
@@ -49,11 +50,7 @@ def _train(options: argparse.Namespace) -> None:
     from training import trainer
     from training.tracking import run_log
 
-    given = {
-        item.name: value
-        for item in dataclasses.fields(Settings)
-        if (value := getattr(options, item.name, None)) is not None
-    }
+    given = {name: value for name in Settings.model_fields if (value := getattr(options, name, None)) is not None}
     if options.resume:
         fixed = sorted(given.keys() - {"epochs"})
         if fixed or options.output or options.recipe:
@@ -68,7 +65,7 @@ def _train(options: argparse.Namespace) -> None:
             if options.resume:
                 folder = trainer.resume(folder, options.data, given.get("epochs"), watch)
             else:
-                settings = Settings(**{**RECIPES[options.recipe or "published"], **given})
+                settings = recipes.settings(options.recipe or "published", given)
                 exactly = "validation_images" in given
                 folder = trainer.start(settings, options.data, folder, watch, exactly=exactly)
     except KeyboardInterrupt:

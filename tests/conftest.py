@@ -1,7 +1,7 @@
 """What many tests need and what is dear to make, made once per session: images, a data folder, a run, a model.
 
 All of it is real: 200 images of CIFAR-10's test split, a run that `trainer` trained on them, a file that `export` made.
-A run's folder takes 700 MB, so what a test wrote is removed when the test ends.
+The network is AlexNet with an eighth of its channels, so that a run takes a second and a few MB.
 """
 
 import os
@@ -26,8 +26,9 @@ from training.settings import Settings
 FIXTURE = Path(__file__).parent / "data" / "cifar10"
 TRAINING_IMAGES = 300  # export proves itself on 256 of them
 VALIDATION_IMAGES = 170
-# Of AlexNet's convolution layers: place, outputs, inputs, side of the kernel.
-CONVOLUTIONS = ((0, 64, 3, 11), (3, 192, 64, 5), (6, 384, 192, 3), (8, 256, 384, 3), (10, 256, 256, 3))
+WIDTH = 1 / 8
+# The convolutions of AlexNet at that width: place, outputs, inputs, side of the kernel.
+CONVOLUTIONS = ((0, 8, 3, 11), (3, 24, 8, 5), (6, 48, 24, 3), (8, 32, 48, 3), (10, 32, 32, 3))
 
 
 @pytest.fixture
@@ -87,6 +88,7 @@ def init_file(session_path: Path) -> Path:
 def small_settings(init_file: Path) -> Settings:
     """A run of seconds: the smallest network input and five steps an epoch."""
     return Settings(
+        width=WIDTH,
         epochs=2,
         batch_size=30,
         learning_rate=0.002,

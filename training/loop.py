@@ -85,7 +85,9 @@ class Training:
             if device.type == "cpu":
                 torch.randperm(len(order), generator=drawing)  # where the generator of a lone process stands by now
             group.seed_dropout(seed)
-        self._augment = Augment(settings.flip, settings.crop, settings.cutout, settings.mixup, drawing)
+        self._augment = Augment(
+            settings.horizontal_flip, settings.random_crop, settings.cutout, settings.mixup, drawing
+        )
         self._summed_loss.zero_()
         self._correct.zero_()
         self.model.train()
@@ -95,7 +97,7 @@ class Training:
                 optimise.set_rate(self.optimizer, settings, step, settings.epochs * len(batches))
                 self._step(indices)
                 if self.average:
-                    optimise.move_average(self.average, self.model, settings.average_decay, step + 1)
+                    optimise.move_average(self.average, self.model, settings.ema_decay, step + 1)
                 advance()
         group.add_up(self._summed_loss, self._correct)
         return self._summed_loss.item() / len(order), self._correct.item() / len(order)
@@ -120,7 +122,7 @@ class Training:
         pixels, labels, mixture = pixels[mine], labels[mine], mixture.take(mine) if mixture else None
         with self.autocast:  # left before the next step: it caches the weights' bf16 copies until then
             logits = self._engine(pixels)
-            taught = _ask(self.teacher, pixels, self.settings.flip)
+            taught = _ask(self.teacher, pixels, self.settings.horizontal_flip)
         loss = optimise.loss(logits, labels, taught, self.settings, images.class_weights, mixture) * weight
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()

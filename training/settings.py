@@ -1,153 +1,119 @@
 """The settings of a training run: every value that can change its numbers, and nothing else.
 
-In: command-line flags (each is derived from a field below), a named recipe, or the `config.json` of an earlier run.
-Out: one frozen `Settings`. Where data and runs lie is not a setting: those are paths that the commands take.
+In: command-line flags (each is derived from a field below), a named recipe (recipes.py), or the settings in a
+checkpoint. Out: one frozen `Settings`. Where data and runs lie is no setting: the commands take those as paths.
 """
 
-import dataclasses
-import math
-import typing
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Final, Literal, Self
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
 from alexnet.errors import UserError
+from alexnet.inference.metadata import name_of
 
-Device = Literal["auto", "cpu", "cuda"]
-Precision = Literal["auto", "fp32", "bf16"]
-Network = Literal["alexnet", "teacher"]
-Schedule = Literal["constant", "cosine"]
-
-_SMALLEST_ALEXNET: Final = 63  # below, nothing is left for the last pooling
+_SMALLEST_ALEXNET: Final = 63  # pixels; below, nothing is left for the last pooling
 
 
-def _field(default: Any, about: str, *, minimum: float | None = None, below: float | None = None) -> Any:
-    return dataclasses.field(default=default, metadata={"help": about, "minimum": minimum, "below": below})
+class Settings(BaseModel):
+    """The defaults are the published fine-tuning run.
 
-
-@dataclass(frozen=True)
-class Settings:
-    """The published fine-tuning run is what the defaults say.
-
-    Raises `UserError` on a value out of range, before anything is written.
+    `from_dict` and `replace` raise `UserError` on a value out of bounds; the constructor raises pydantic's own error.
     """
 
-    network: Network = _field("alexnet", "what is trained: AlexNet, or the small network that can teach it")
-    epochs: int = _field(30, "passes over the training images", minimum=1)
-    batch_size: int = _field(32, "training images per step", minimum=1)
-    validation_batch_size: int = _field(64, "validation images per step; changes no result", minimum=1)
-    learning_rate: float = _field(0.001, "step size of SGD", minimum=0, below=math.inf)
-    features_rate: float = _field(1.0, "share of the step size for the convolution layers", minimum=0, below=math.inf)
-    norm_bias_rate: float = _field(
-        1.0, "times the step size for the biases of batch normalisation", minimum=0, below=math.inf
-    )
-    schedule: Schedule = _field("constant", "course of the step size; cosine ends at zero")
-    warmup_steps: int = _field(0, "steps in which the step size grows from zero", minimum=0)
-    momentum: float = _field(0.9, "momentum of SGD", minimum=0, below=1)
-    nesterov: bool = _field(False, "Nesterov's momentum")
-    weight_decay: float = _field(0.0, "L2 penalty of SGD on weights, not on biases", minimum=0, below=math.inf)
-    average_decay: float = _field(
-        0.0,
-        "keep by step of the moving average of the weights that is validated and saved; 0 is off",
-        minimum=0,
-        below=1,
-    )
-    label_smoothing: float = _field(0.0, "share of the target that goes to all classes alike", minimum=0, below=1)
-    class_weights: bool = _field(False, "weigh images in the loss so that each class counts the same")
-    dropout: float = _field(0.5, "share of inputs that the two large linear layers drop", minimum=0, below=1)
-    flip: bool = _field(False, "mirror every other training image, at random")
-    crop: int = _field(0, "pixels by which a training image is moved at most, its edge reflected", minimum=0, below=32)
-    cutout: int = _field(0, "side of the square that is painted over in a training image", minimum=0, below=32)
-    mixup: float = _field(
-        0.0, "share of training images that are mixed with another, as are their labels", minimum=0, below=1.0001
-    )
-    teacher: str = _field("none", "none, or the checkpoint of a network whose answers are learnt too")
-    teacher_share: float = _field(0.9, "share of the teacher's answers in the loss", minimum=0, below=1.0001)
-    teacher_temperature: float = _field(2.0, "temperature of both softmaxes there", minimum=0.01, below=math.inf)
-    input_size: int = _field(224, "pixels a side that the network sees; AlexNet takes 63 or more", minimum=32)
-    validation_images: int = _field(
-        10_000,
-        "training images held out to choose the best epoch; of your own pictures a fifth, where this is not given",
-        minimum=1,
-    )
-    init: str = _field(
-        "imagenet", "first weights: imagenet (torchvision's), none, a .safetensors file, or the .pt of another run"
-    )
-    seed: int = _field(0, "drives the split, the fresh layers, the order and the dropout", minimum=0, below=2**32)
-    device: Device = _field("auto", "where to compute")
-    precision: Precision = _field("auto", "bf16 is autocast; auto takes it where the hardware has it")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __post_init__(self) -> None:
-        for item in dataclasses.fields(self):
-            value, minimum, below = getattr(self, item.name), item.metadata["minimum"], item.metadata["below"]
-            flag = "--" + item.name.replace("_", "-")
-            if minimum is not None and not value >= minimum:
-                raise UserError(f"{flag} is {value}; give {minimum} or more")
-            if below is not None and not value < below:
-                raise UserError(f"{flag} is {value}; give less than {below}")
-            choices = typing.get_args(item.type)
-            if choices and value not in choices:
-                raise UserError(f"{flag} is {value}; give {' or '.join(choices)}")
+    network: Literal["alexnet", "teacher"] = Field(
+        "alexnet", description="AlexNet, or the network it is distilled from"
+    )
+    width: float = Field(
+        1.0, gt=0, le=1, description="multiplies all channels and hidden units; less than 1 is for tests"
+    )
+    epochs: int = Field(30, ge=1, description="passes over the training images")
+    batch_size: int = Field(32, ge=1, description="training images per step")
+    validation_batch_size: int = Field(64, ge=1, description="validation images per step; does not change any result")
+    learning_rate: float = Field(0.001, ge=0, description="learning rate of SGD")
+    backbone_lr_scale: float = Field(1.0, ge=0, description="multiplies the learning rate of the convolutions")
+    norm_bias_lr_scale: float = Field(
+        1.0, ge=0, description="multiplies the learning rate of the biases of batch normalisation"
+    )
+    lr_schedule: Literal["constant", "cosine"] = Field("constant", description="LR schedule; cosine ends at zero")
+    warmup_epochs: float = Field(0.0, ge=0, description="epochs in which the learning rate rises linearly from zero")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of SGD")
+    nesterov: bool = Field(False, description="Nesterov momentum")
+    weight_decay: float = Field(0.0, ge=0, description="weight decay (L2) on weights, not on biases")
+    ema_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="decay per step of the exponential moving average of the weights, which is then what is validated "
+        "and saved; 0 turns it off",
+    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
+    class_weights: bool = Field(False, description="weight the loss so that each class counts the same")
+    dropout: float = Field(0.5, ge=0, lt=1, description="dropout before the two large linear layers")
+    horizontal_flip: bool = Field(False, description="flip every other training image")
+    random_crop: int = Field(0, ge=0, lt=32, description="reflected padding in pixels before a random crop")
+    cutout: int = Field(0, ge=0, lt=32, description="side in pixels of the square that cutout masks")
+    mixup: float = Field(0.0, ge=0, le=1, description="probability that a training image is mixed with another")
+    teacher: tuple[str, ...] = Field((), max_length=1, description="checkpoint of the teacher network to distil from")
+    distill_weight: float = Field(
+        0.9, ge=0, le=1, description="weight of the distillation loss; the rest is the labels'"
+    )
+    distill_temperature: float = Field(2.0, ge=0.01, description="temperature of both softmaxes in that loss")
+    input_size: int = Field(224, ge=32, description="side in pixels of the network's input; AlexNet needs 63")
+    validation_images: int = Field(
+        10_000,
+        ge=1,
+        description="training images held out to choose the best epoch (of an image folder, a fifth by default)",
+    )
+    init: str = Field(
+        "imagenet",
+        description="initial weights: imagenet (torchvision's), none, a .safetensors file, or the .pt of another run",
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of the split, new layers, order, augmentation and dropout")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="device to train on")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="bf16 is autocast; auto chooses it where the hardware has it"
+    )
+
+    @model_validator(mode="after")
+    def _fits_alexnet(self) -> Self:
         if self.network == "alexnet" and self.input_size < _SMALLEST_ALEXNET:
-            raise UserError(f"--input-size is {self.input_size}; give {_SMALLEST_ALEXNET} or more")
+            raise ValueError(f"--input-size is {self.input_size}: AlexNet needs {_SMALLEST_ALEXNET} or more")
+        return self
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """From flags, a recipe or a checkpoint. Raises `UserError` on unknown names and values out of bounds."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise UserError(_explain(error)) from error
+
+    def replace(self, **changes: Any) -> Self:
+        """These settings with some `changes`. Raises `UserError` on unknown names and values out of bounds."""
+        return self.from_dict({**self.model_dump(), **changes})
 
     @property
     def starts_from_run(self) -> bool:
-        """Whether the first weights are those of a checkpoint."""
+        """Whether the initial weights are those of a checkpoint."""
         return self.init.endswith(".pt")
 
-    @property
-    def init_name(self) -> str:
-        """`init` for those who have not this machine's folders: the file's name, of a checkpoint its run's too."""
-        path = Path(self.init)
-        return f"{path.parent.name}/{path.name}" if self.starts_from_run else path.name
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Self:
-        """Read back what `dataclasses.asdict` wrote. Raises `UserError` on a name that is no setting."""
-        unknown = sorted(values.keys() - {item.name for item in dataclasses.fields(cls)})
-        if unknown:
-            raise UserError(f"unknown settings {', '.join(unknown)}: the run was made by another version")
-        return cls(**values)
+    def without_paths(self) -> dict[str, Any]:
+        """All values for publication, files by their names alone."""
+        teachers = [name_of(teacher) for teacher in self.teacher]
+        return {**self.model_dump(mode="json"), "init": name_of(self.init), "teacher": teachers}
 
 
-# What `--recipe` sets. A flag that is given too wins. `improved` says teacher=none: its path is the user's to give.
-RECIPES: Final[dict[str, dict[str, Any]]] = {
-    "published": {},
-    "improved": {
-        "epochs": 96,
-        "batch_size": 128,
-        "learning_rate": 0.015,
-        "schedule": "cosine",
-        "warmup_steps": 300,
-        "nesterov": True,
-        "weight_decay": 5e-4,
-        "average_decay": 0.998,
-        "label_smoothing": 0.1,
-        "flip": True,
-        "crop": 4,
-        "cutout": 8,
-        "mixup": 0.5,
-        "input_size": 160,
-        "validation_images": 5_000,
-    },
-    "teacher": {
-        "network": "teacher",
-        "epochs": 60,
-        "batch_size": 256,
-        "learning_rate": 0.2,
-        "norm_bias_rate": 64.0,
-        "schedule": "cosine",
-        "warmup_steps": 600,
-        "nesterov": True,
-        "weight_decay": 1.5e-3,
-        "average_decay": 0.99,
-        "label_smoothing": 0.1,
-        "flip": True,
-        "crop": 4,
-        "cutout": 12,
-        "input_size": 32,
-        "init": "none",
-        "validation_images": 5_000,
-    },
-}
+def _explain(error: ValidationError) -> str:
+    """The first problem in one line."""
+    problem = error.errors()[0]
+    if not problem["loc"]:
+        return str(problem["ctx"]["error"])
+    name = str(problem["loc"][0])
+    if problem["type"] == "extra_forbidden":
+        return f"{name} is not a training setting; `alexnet train --help` lists them"
+    return (
+        f"--{name.replace('_', '-')} is {problem['input']}: {problem['msg'].replace('Input should be', 'it must be')}"
+    )

@@ -129,14 +129,14 @@ def _start(
         load_initial_weights(model, settings.init)
     _prepare(data, group)
     parts = data.split(settings.validation_images, settings.seed, exact=exactly)
-    settings = dataclasses.replace(settings, validation_images=len(parts.validation))
+    settings = settings.replace(validation_images=len(parts.validation))
     if settings.starts_from_run:
         _load_weights_of_run(model, settings, data.fingerprint)
     teacher = _load_teacher(settings, data.fingerprint, device)
     if isinstance(model, Teacher):
         model.whiten(torch.from_numpy(parts.training.pixels[:_WHITENING_IMAGES]))
     model.to(device).to(memory_format=torch.channels_last)
-    average = copy.deepcopy(model) if settings.average_decay else None
+    average = copy.deepcopy(model) if settings.ema_decay else None
     optimizer = optimise.optimizer(model, settings)
     run = _Run(folder, settings, model, optimizer, [], group, data.fingerprint, average, teacher, watch)
     group.agree(None)  # nothing is written before all have looked
@@ -159,7 +159,7 @@ def resume(folder: Path, data_root: Path, epochs: int | None = None, watch: Call
     saved = load_checkpoint(folder / "last.pt")
     settings = Settings.from_dict(saved["settings"])
     if epochs is not None:
-        settings = dataclasses.replace(settings, epochs=epochs)
+        settings = settings.replace(epochs=epochs)
     if settings.epochs < len(saved["rows"]):
         raise UserError(f"{folder} has {len(saved['rows'])} epochs already; give --epochs {len(saved['rows'])} or more")
     device = _device(settings)
@@ -181,7 +181,7 @@ def _resume(
     data.check(trained, folder)
     model = _network(settings, len(trained.classes))
     model.to(device).to(memory_format=torch.channels_last)
-    average = copy.deepcopy(model) if settings.average_decay else None
+    average = copy.deepcopy(model) if settings.ema_decay else None
     model.load_state_dict(saved["model"])
     if average:
         average.load_state_dict(saved["average"])
@@ -281,27 +281,27 @@ def _fit_epochs(run: _Run, training: Images, validation: Images, device: torch.d
 
 def _network(settings: Settings, classes: int) -> AlexNet | Teacher:
     if settings.network == "teacher":
-        return Teacher(classes, settings.input_size)
-    return AlexNet(classes, settings.input_size, settings.dropout)
+        return Teacher(classes, settings.input_size, settings.width)
+    return AlexNet(classes, settings.input_size, settings.dropout, settings.width)
 
 
 def _load_teacher(settings: Settings, trained: Fingerprint, device: torch.device) -> Teacher | None:
     """The teacher that the settings name. Raises `UserError` on one of other data than `trained`, or that has seen this
     run's validation images.
     """
-    if settings.teacher == "none":
+    if not settings.teacher:
         return None
-    saved = load_checkpoint(Path(settings.teacher))
+    (path,) = settings.teacher
+    saved = load_checkpoint(Path(path))
     theirs = Settings.from_dict(saved["settings"])
     if theirs.network != "teacher":
-        raise UserError(f"--teacher {settings.teacher}: holds no teacher; train one with --recipe teacher")
+        raise UserError(f"--teacher {path}: holds no teacher; train one with --recipe teacher")
     if Fingerprint.of(saved) != trained:
         raise UserError(
-            f"--teacher {settings.teacher}: it learnt other classes or images; train one on the same data with "
-            "--recipe teacher"
+            f"--teacher {path}: it learnt other classes or images; train one on the same data with --recipe teacher"
         )
-    _check_unseen("--teacher", settings.teacher, theirs, settings)
-    teacher = Teacher(len(saved["classes"]), theirs.input_size)
+    _check_unseen("--teacher", path, theirs, settings)
+    teacher = Teacher(len(saved["classes"]), theirs.input_size, theirs.width)
     teacher.load_state_dict(saved["model"])
     return teacher.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
@@ -342,7 +342,7 @@ def _save(run: _Run, improved: bool = False) -> None:
         return
     rows = list(run.rows)
     common = {
-        "settings": dataclasses.asdict(run.settings),
+        "settings": run.settings.model_dump(mode="json"),
         **run.trained.to_dict(),
         "rows": [dataclasses.asdict(row) for row in rows],
     }
@@ -404,12 +404,12 @@ def _write_epochs(path: Path, epochs: int) -> None:
 
 
 def _config(run: _Run, device: torch.device) -> dict[str, Any]:
-    init, teacher = Path(run.settings.init), Path(run.settings.teacher)
+    init = Path(run.settings.init)
     return {
         "run": run.folder.name,
-        "settings": {**dataclasses.asdict(run.settings), "init": run.settings.init_name, "teacher": teacher.name},
+        "settings": run.settings.without_paths(),
         "init_sha256": files.sha256(init) if init.suffix in (".safetensors", ".pt") else None,
-        "teacher_sha256": files.sha256(teacher) if run.teacher else None,
+        "teacher_sha256": [files.sha256(Path(teacher)) for teacher in run.settings.teacher],
         "device": device.type,
         "precision": "bf16" if _uses_bf16(run.settings, device) else "fp32",
         "environment": environment.describe("torch", "torchvision", "numpy") | _gpu(device),

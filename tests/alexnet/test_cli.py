@@ -1,6 +1,5 @@
 """The `alexnet` command: its flags, its one-line complaints, and modules that do nothing when imported."""
 
-import dataclasses
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ import pytest
 import training
 from alexnet.cli import main
 from alexnet.paths import ROOT
+from tests.conftest import WIDTH
 from training.settings import Settings
 
 MODULES = sorted(
@@ -24,20 +24,28 @@ def test_every_setting_is_a_flag_with_its_default_in_the_help(capsys: pytest.Cap
         main(["train", "--help"])
     assert caught.value.code == 0
     words = " ".join(capsys.readouterr().out.split())
-    for item in dataclasses.fields(Settings):
-        assert f"--{item.name.replace('_', '-')} " in words
-        assert f"(default: {item.default})" in words
+    for name, field in Settings.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in words
+        assert f"(default: {field.default or 'none'})" in words or field.default in (0, False)
 
 
 def test_flags_reach_the_run_and_what_is_not_given_is_the_default(
     tmp_path: Path, data_root: Path, init_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    given = {"epochs": 1, "batch_size": 100, "input_size": 63, "validation_images": 200, "seed": 7, "dropout": 0.25}
+    given = {
+        "width": WIDTH,
+        "epochs": 1,
+        "batch_size": 100,
+        "input_size": 63,
+        "validation_images": 200,
+        "seed": 7,
+        "dropout": 0.25,
+    }
     flags = [f"--{name.replace('_', '-')}={value}" for name, value in given.items()]
     place = ["--data", str(data_root), "--output", str(folder)]
     assert main(["train", *place, "--init", str(init_file), "--device", "cpu", *flags]) == 0
-    expected = dataclasses.asdict(Settings(**given, init=init_file.name, device="cpu"))
+    expected = Settings(**given, init=init_file.name, device="cpu").model_dump(mode="json")
     assert json.loads((folder / "config.json").read_text())["settings"] == expected
     assert f"done: {folder}; next: alexnet export {folder}" in capsys.readouterr().out
 
@@ -45,9 +53,9 @@ def test_flags_reach_the_run_and_what_is_not_given_is_the_default(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--epochs", "0"], "--epochs is 0; give 1 or more"),
-        (["--learning-rate", "-1"], "--learning-rate is -1.0; give 0 or more"),
-        (["--learning-rate", "nan"], "--learning-rate is nan; give 0 or more"),
+        (["--epochs", "0"], "--epochs is 0: it must be greater than or equal to 1"),
+        (["--learning-rate", "-1"], "--learning-rate is -1.0: it must be greater than or equal to 0"),
+        (["--learning-rate", "nan"], "--learning-rate is nan: it must be a finite number"),
         (["--device", "tpu"], "argument --device: invalid choice: 'tpu'"),
         (["--epochs", "many"], "argument --epochs: invalid int value: 'many'"),
         (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),

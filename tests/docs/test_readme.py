@@ -9,6 +9,7 @@ import pytest
 
 from alexnet.cli import main
 from alexnet.paths import ROOT
+from tests.conftest import WIDTH
 from tools import readme
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -57,7 +58,7 @@ def test_training_export_and_evaluation_work_by_copying_the_lines(
     lines = [line.partition("#")[0].strip() for line in TEXT.splitlines() if line.startswith("alexnet ")]
     assert [line.split()[1] for line in lines] == ["train", "export", "evaluate"]
     # The small data set, and the smallest network, so that it takes seconds.
-    small = f"--init {init_file} --input-size 63 --validation-images 40 --device cpu"
+    small = f"--width {WIDTH} --init {init_file} --input-size 63 --validation-images 40 --device cpu"
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").symlink_to(data_root)
     for line in lines:

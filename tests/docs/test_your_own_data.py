@@ -19,6 +19,7 @@ from alexnet.inference.classifier import Classifier
 from alexnet.paths import ROOT
 from benchmarks.harness import serving
 from tests.alexnet.datasets.test_image_folder import put
+from tests.conftest import WIDTH
 
 TEXT = (ROOT / "docs" / "your-own-data.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
@@ -33,7 +34,8 @@ def test_the_tour_works_by_copying_the_lines(
 
     # Seconds in place of minutes: the smallest network, few images made up, no larger network to be compared with.
     small = {
-        "train": f"--epochs 2 --init {init_file} --input-size 63 --batch-size 8 --dropout 0.1 --device cpu",
+        "train": f"--epochs 2 --width {WIDTH} --init {init_file} --input-size 63 --batch-size 8 --dropout 0.1 "
+        "--device cpu",
         "compress": "--max-drop 100 --threads 1",
     }
     monkeypatch.setattr(compress, "REFERENCE_SIZE", 63)

@@ -1,7 +1,6 @@
 """Training on several processes: the numbers of one, one that writes, and a lost one that costs an epoch at most."""
 
 import csv
-import dataclasses
 import os
 import re
 import signal
@@ -26,8 +25,8 @@ def _torchrun(processes: int, data_root: Path, *arguments: str) -> subprocess.Po
 
 
 def _flags(settings: Settings) -> list[str]:
-    values = dataclasses.asdict(settings).items()
-    return [f"--{name.replace('_', '-')}={value}" for name, value in values if not isinstance(value, bool)]
+    values = settings.model_dump().items()
+    return [f"--{name.replace('_', '-')}={value}" for name, value in values if not isinstance(value, bool | tuple)]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 40])
@@ -43,7 +42,7 @@ def test_the_shares_of_a_batch_are_the_batch_and_their_weights_make_its_mean(cou
 
 def test_two_processes_give_the_losses_of_one(tmp_path: Path, data_root: Path, small_settings: Settings) -> None:
     # Without dropout, of which each process draws its own; 24 steps, whose last ones have an odd number of images.
-    settings = dataclasses.replace(small_settings, epochs=4, batch_size=23, dropout=0.0, crop=2, cutout=4)
+    settings = small_settings.replace(epochs=4, batch_size=23, dropout=0.0, random_crop=2, cutout=4)
     one = trainer.load_checkpoint(trainer.start(settings, data_root, tmp_path / "one") / "last.pt")
     process = _torchrun(2, data_root, f"--output={tmp_path / 'two'}", *_flags(settings))
     output, errors = process.communicate(timeout=300)
@@ -62,7 +61,7 @@ def test_two_processes_give_the_losses_of_one(tmp_path: Path, data_root: Path, s
 def test_a_lost_process_ends_the_run_with_the_remedy_and_a_checkpoint_that_one_process_continues(
     tmp_path: Path, data_root: Path, small_settings: Settings
 ) -> None:
-    folder, settings = tmp_path / "run", dataclasses.replace(small_settings, epochs=50)
+    folder, settings = tmp_path / "run", small_settings.replace(epochs=50)
     process = _torchrun(2, data_root, f"--output={folder}", *_flags(settings))
     try:
         deadline = time.monotonic() + 240

@@ -1,7 +1,6 @@
 """Training: it learns, counts right, and loses nothing when it is stopped in any way."""
 
 import csv
-import dataclasses
 import json
 import os
 import resource
@@ -30,13 +29,13 @@ from training import loop, trainer
 from training.networks.alexnet import AlexNet
 from training.settings import Settings
 
+_ENDLESS = 10_000  # epochs of a run that a test stops
+
 
 def test_a_few_images_can_be_overfitted(tmp_path: Path, fixture_images: Images, small_settings: Settings) -> None:
     few = fixture_images.take(np.tile(np.arange(10), 64))  # one epoch sees each about 60 times
     write_binary(tmp_path, few, few)
-    settings = dataclasses.replace(
-        small_settings, epochs=1, batch_size=20, learning_rate=0.004, dropout=0.0, validation_images=40
-    )
+    settings = small_settings.replace(epochs=1, batch_size=20, learning_rate=0.004, dropout=0.0, validation_images=40)
     trainer.start(settings, tmp_path, tmp_path / "run")
     (row,) = _rows(tmp_path / "run")
     assert row["validation_accuracy"] == 1.0
@@ -46,7 +45,7 @@ def test_a_few_images_can_be_overfitted(tmp_path: Path, fixture_images: Images, 
 def test_two_epochs_and_two_more_equal_four_bit_for_bit(
     tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings
 ) -> None:
-    whole = trainer.start(dataclasses.replace(small_settings, epochs=4), data_root, tmp_path / "whole")
+    whole = trainer.start(small_settings.replace(epochs=4), data_root, tmp_path / "whole")
     parts = trainer.resume(_copy(small_run, tmp_path / "parts"), data_root, epochs=4)
     assert len(_rows(whole)) == 4
     _assert_same_run(parts, whole)
@@ -56,50 +55,52 @@ def test_two_epochs_and_two_more_equal_four_bit_for_bit(
 
 
 def test_a_run_killed_in_mid_epoch_continues_as_if_nothing_had_been(
-    tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings
+    tmp_path: Path, data_root: Path, small_settings: Settings
 ) -> None:
     folder = tmp_path / "run"
-    with _training(folder, data_root, small_settings) as process:
-        _wait_for(process, lambda: _lines(folder / "metrics.csv") == 2)
-        time.sleep(0.3)
+    with _training(folder, data_root, small_settings.replace(epochs=_ENDLESS)) as process:
+        _wait_for(process, lambda: _lines(folder / "metrics.csv") >= 2)
         process.kill()
     assert process.wait() == -signal.SIGKILL
-    assert len(_rows(folder)) == 1
-    trainer.resume(folder, data_root)
-    _assert_same_run(folder, small_run)
+    _assert_resumes_as_if_never_stopped(folder, data_root, small_settings)
 
 
 def test_a_run_killed_while_it_writes_a_checkpoint_keeps_the_one_before(
-    tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings
+    tmp_path: Path, data_root: Path, small_settings: Settings
 ) -> None:
     folder = tmp_path / "run"
-    with _training(folder, data_root, small_settings) as process:
-        _wait_for(process, lambda: _lines(folder / "metrics.csv") == 2)
-        _wait_for(process, lambda: any(folder.glob(".last.pt.*")))
+
+    def is_stopped_while_it_writes() -> bool:
+        if not any(folder.glob(".last.pt.*")):
+            return False
+        process.send_signal(signal.SIGSTOP)
+        if any(folder.glob(".last.pt.*")):
+            return True
+        process.send_signal(signal.SIGCONT)
+        return False
+
+    with _training(folder, data_root, small_settings.replace(epochs=_ENDLESS)) as process:
+        _wait_for(process, lambda: _lines(folder / "metrics.csv") >= 2)
+        _wait_for(process, is_stopped_while_it_writes, pause=0)
         process.kill()
     process.wait()
-    assert any(folder.glob(".last.pt.*")), "the kill came too late to test anything"
-    assert len(trainer.load_checkpoint(folder / "last.pt")["rows"]) == 1
-    trainer.resume(folder, data_root)
-    _assert_same_run(folder, small_run)
+    _assert_resumes_as_if_never_stopped(folder, data_root, small_settings)
     assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "config.json", "last.pt", "metrics.csv"]
 
 
 def test_ctrl_c_leaves_a_run_that_can_be_resumed_and_says_how(
-    tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings
+    tmp_path: Path, data_root: Path, small_settings: Settings
 ) -> None:
     folder = tmp_path / "run"
-    with _training(folder, data_root, small_settings) as process:
-        _wait_for(process, lambda: _lines(folder / "metrics.csv") == 2)
-        time.sleep(0.3)
+    with _training(folder, data_root, small_settings.replace(epochs=_ENDLESS)) as process:
+        _wait_for(process, lambda: _lines(folder / "metrics.csv") >= 2)
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert f"continue with: alexnet train --resume {folder}" in output
     assert errors.endswith("alexnet: interrupted\n")
     assert "Traceback" not in errors
-    trainer.resume(folder, data_root)
-    _assert_same_run(folder, small_run)
+    _assert_resumes_as_if_never_stopped(folder, data_root, small_settings)
 
 
 def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_old_one_whole(
@@ -107,7 +108,7 @@ def test_a_checkpoint_that_does_not_fit_on_the_disk_leaves_the_old_one_whole(
 ) -> None:
     folder = _copy(small_run, tmp_path / "run")
     before = {path.name: files.sha256(path) for path in folder.iterdir()}
-    with _files_limited_to(100_000_000), pytest.raises(UserError) as caught:
+    with _files_limited_to(1_000_000), pytest.raises(UserError) as caught:
         trainer.resume(folder, data_root, epochs=3)
     assert "could not be written" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -175,9 +176,7 @@ def test_training_and_validation_are_counted_separately(
     """With a learning rate of 0 the weights stay, so that what they predict is known for both parts."""
     shutil.copytree(data_root, tmp_path / "data")
     (tmp_path / "data" / cifar10.FOLDER / cifar10.TEST_FILES[0]).unlink()  # training has no use for the test images
-    settings = dataclasses.replace(
-        small_settings, epochs=1, learning_rate=0.0, dropout=0.0, batch_size=48, validation_batch_size=7
-    )
+    settings = small_settings.replace(epochs=1, learning_rate=0.0, dropout=0.0, batch_size=48, validation_batch_size=7)
     trainer.start(settings, tmp_path / "data", tmp_path / "run")
     (row,) = _rows(tmp_path / "run")
     model = _restore(tmp_path / "run" / "best.pt")
@@ -215,7 +214,7 @@ def test_validation_does_not_depend_on_the_batch_size(small_run: Path, fixture_i
 def test_checkpoints_hold_weights_and_plain_values_alone(small_run: Path, small_settings: Settings) -> None:
     for name in ("last.pt", "best.pt"):
         saved = torch.load(small_run / name, weights_only=True)
-        assert saved["settings"] == dataclasses.asdict(small_settings)
+        assert saved["settings"] == small_settings.model_dump(mode="json")
         assert saved["classes"] == list(cifar10.CLASSES)
         assert {type(value) for row in saved["rows"] for value in row.values()} == {int, float}
         assert all(value.dtype == torch.float32 for value in saved["model"].values())
@@ -226,7 +225,7 @@ def test_a_run_describes_itself(small_run: Path, small_settings: Settings, init_
     text = (small_run / "config.json").read_text()
     config = json.loads(text)
     assert config["run"] == "small"
-    assert config["settings"] == {**dataclasses.asdict(small_settings), "init": init_file.name}
+    assert config["settings"] == {**small_settings.model_dump(mode="json"), "init": init_file.name}
     assert config["init_sha256"] == files.sha256(init_file)
     assert (config["device"], config["precision"]) == ("cpu", "fp32")
     assert config["environment"]["torch"] == torch.__version__.partition("+")[0]
@@ -241,7 +240,7 @@ def test_bf16_computes_in_half_and_keeps_whole_weights(
 ) -> None:
     some = fixture_images.take(np.arange(40))
     write_binary(tmp_path, some, some)
-    settings = dataclasses.replace(small_settings, epochs=1, precision="bf16", validation_images=8)
+    settings = small_settings.replace(epochs=1, precision="bf16", validation_images=8)
     trainer.start(settings, tmp_path, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["precision"] == "bf16"
     saved = trainer.load_checkpoint(tmp_path / "run" / "last.pt")
@@ -275,7 +274,7 @@ def test_a_run_that_cannot_be_is_refused_before_anything_is_written(
     tmp_path: Path, data_root: Path, small_settings: Settings, change: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(UserError, match=complaint):
-        trainer.start(dataclasses.replace(small_settings, **change), data_root, tmp_path / "run")
+        trainer.start(small_settings.replace(**change), data_root, tmp_path / "run")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -283,7 +282,7 @@ def test_a_run_begins_with_the_weights_of_another(
     tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings
 ) -> None:
     first = str(small_run / "best.pt")
-    settings = dataclasses.replace(small_settings, epochs=1, learning_rate=0.0, init=first)
+    settings = small_settings.replace(epochs=1, learning_rate=0.0, init=first)
     folder = trainer.start(settings, data_root, tmp_path / "run")
     begun, begin = (trainer.load_checkpoint(run / "best.pt")["model"] for run in (folder, small_run))
     assert all(torch.equal(begun[name], value) for name, value in begin.items())
@@ -293,8 +292,8 @@ def test_a_run_begins_with_the_weights_of_another(
 
 
 def test_of_other_classes_the_last_layer_stays_fresh(small_run: Path, small_settings: Settings) -> None:
-    settings = dataclasses.replace(small_settings, init=str(small_run / "best.pt"), seed=1)  # of other data: any seed
-    model = AlexNet(3, settings.input_size)
+    settings = small_settings.replace(init=str(small_run / "best.pt"), seed=1)  # of other data: any seed
+    model = AlexNet(3, settings.input_size, width=settings.width)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
     trainer._load_weights_of_run(model, settings, Fingerprint(("a", "b", "c"), "0" * 64))
     saved = trainer.load_checkpoint(small_run / "best.pt")["model"]
@@ -312,7 +311,7 @@ def test_of_other_classes_the_last_layer_stays_fresh(small_run: Path, small_sett
 def test_weights_of_a_run_that_do_not_do_are_refused(
     tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings, change: dict[str, Any], complaint: str
 ) -> None:
-    settings = dataclasses.replace(small_settings, init=str(small_run / "best.pt"), **change)
+    settings = small_settings.replace(init=str(small_run / "best.pt"), **change)
     with pytest.raises(UserError, match=complaint):
         trainer.start(settings, data_root, tmp_path / "run")
     assert not (tmp_path / "run").exists()
@@ -347,7 +346,7 @@ def test_a_run_stopped_before_its_first_checkpoint_can_start_again(
 ) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / ".last.pt.1.part").write_text("cut")
-    trainer.start(dataclasses.replace(small_settings, epochs=1), data_root, tmp_path)
+    trainer.start(small_settings.replace(epochs=1), data_root, tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["settings"]["epochs"] == 1
 
 
@@ -387,7 +386,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
 def test_a_gpu_trains_and_resumes(tmp_path: Path, data_root: Path, small_settings: Settings) -> None:
-    settings = dataclasses.replace(small_settings, epochs=1, device="auto", precision="auto")
+    settings = small_settings.replace(epochs=1, device="auto", precision="auto")
     trainer.start(settings, data_root, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["device"] == "cuda"
     assert np.isfinite(_rows(tmp_path / "run")[0]["training_loss"])
@@ -408,7 +407,7 @@ def _fp32() -> torch.autocast:
 
 def _restore(path: Path) -> AlexNet:
     saved = trainer.load_checkpoint(path)
-    model = AlexNet(10, saved["settings"]["input_size"])
+    model = AlexNet(10, saved["settings"]["input_size"], width=saved["settings"]["width"])
     model.load_state_dict(saved["model"])
     return model.eval()
 
@@ -432,6 +431,15 @@ def _lines(path: Path) -> int:
 def _copy(run: Path, target: Path) -> Path:
     """A run to go on with: linked, since a run's files are replaced and never changed."""
     return shutil.copytree(run, target, copy_function=os.link)
+
+
+def _assert_resumes_as_if_never_stopped(folder: Path, data_root: Path, settings: Settings) -> None:
+    """The stopped run in `folder`, resumed for one more epoch, is a run of so many epochs."""
+    epochs = len(trainer.load_checkpoint(folder / "last.pt")["rows"]) + 1
+    assert epochs > 1
+    trainer.resume(folder, data_root, epochs=epochs)
+    whole = trainer.start(settings.replace(epochs=epochs), data_root, folder.with_name("whole"))
+    _assert_same_run(folder, whole)
 
 
 def _assert_same_run(found: Path, wanted: Path) -> None:
@@ -461,7 +469,9 @@ def _flag(name: str, value: object) -> str:
 @contextmanager
 def _training(folder: Path, data_root: Path, settings: Settings) -> Iterator[subprocess.Popen[str]]:
     """A real `alexnet train`, killed at the latest when the block ends."""
-    flags = [_flag("--" + name.replace("_", "-"), value) for name, value in dataclasses.asdict(settings).items()]
+    flags = [
+        _flag("--" + name.replace("_", "-"), value) for name, value in settings.model_dump().items() if value != ()
+    ]
     command = [sys.executable, "-m", "alexnet", "train", f"--data={data_root}", f"--output={folder}", *flags]
     process = subprocess.Popen(
         command,
@@ -481,12 +491,12 @@ def _training(folder: Path, data_root: Path, settings: Settings) -> Iterator[sub
         process.stderr.close()
 
 
-def _wait_for(process: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+def _wait_for(process: subprocess.Popen[str], condition: Callable[[], bool], pause: float = 0.005) -> None:
     started = time.monotonic()
     while not condition():
         assert process.poll() is None, f"ended early: {process.communicate()[1]}"
         assert time.monotonic() - started < 120, "nothing in two minutes"
-        time.sleep(0.005)
+        time.sleep(pause)
 
 
 @contextmanager

@@ -223,7 +223,7 @@ def _reference(bench: _Bench, model: AlexNet, described: ModelMetadata) -> list[
     if model.preprocess.input_size == REFERENCE_SIZE:
         return []
     path = bench.folder / "reference.onnx"
-    network = onnx_export.Probabilities(AlexNet(model.network.classifier[-1].out_features, REFERENCE_SIZE)).eval()
+    network = onnx_export.Probabilities(AlexNet(model.classes, REFERENCE_SIZE)).eval()
     onnx.save(onnx_export.to_onnx(network, described), path)
     return [Step(f"AlexNet at {REFERENCE_SIZE}", path)]
 

@@ -24,6 +24,7 @@ from alexnet.inference.metadata import ModelMetadata, TrainingSettings, Validati
 from alexnet.markdown import megabytes
 from training import trainer
 from training.networks.alexnet import AlexNet
+from training.settings import Settings
 
 NAME: Final = "alexnet-cifar10"
 NAME_OF_OTHERS: Final = "alexnet"  # of models that know other classes
@@ -68,9 +69,10 @@ def export(checkpoint: Path, data_root: Path, output: Path) -> Path:
 
 def restore(saved: dict[str, Any]) -> AlexNet:
     """The network of what `trainer.load_checkpoint` read, ready to answer."""
-    if saved["settings"].get("network") == "teacher":
+    settings = Settings.from_dict(saved["settings"])
+    if settings.network == "teacher":
         raise UserError("a teacher is not exported: it is there to train AlexNet with, by --teacher")
-    model = AlexNet(len(saved["classes"]), saved["settings"]["input_size"], saved["settings"]["dropout"])
+    model = AlexNet(len(saved["classes"]), settings.input_size, settings.dropout, settings.width)
     model.load_state_dict(saved["model"])
     return model.eval()
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import AlexNet_Weights, alexnet
+from torchvision.models import AlexNet_Weights
 
 from alexnet.errors import UserError
 
@@ -20,6 +20,9 @@ from alexnet.errors import UserError
 # https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.alexnet.html
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+_CHANNELS: Final = (64, 192, 384, 256, 256)  # of the five convolutions
+_HIDDEN: Final = 4096  # units of each of the two large linear layers
+_POOLED: Final = 6  # side of the feature maps that the linear layers see
 
 
 class Preprocess(nn.Module):
@@ -44,19 +47,58 @@ class Preprocess(nn.Module):
 
 
 class AlexNet(nn.Module):
-    """torchvision's AlexNet (https://arxiv.org/abs/1404.5997) behind `Preprocess`.
+    """AlexNet as torchvision builds it (https://arxiv.org/abs/1404.5997) behind `Preprocess`.
 
-    Pixels uint8 [N, 32, 32, 3] to logits float32 [N, classes].
+    Pixels uint8 [N, 32, 32, 3] to logits float32 [N, classes]. All channels and hidden units are multiplied by `width`.
     """
 
-    def __init__(self, classes: int, input_size: int, dropout: float = 0.5) -> None:
+    def __init__(self, classes: int, input_size: int, dropout: float = 0.5, width: float = 1.0) -> None:
         super().__init__()
         self.preprocess = Preprocess(input_size)
-        self.network = alexnet(num_classes=classes, dropout=dropout)
+        self.classes = classes
+        self.network = _Layers(classes, dropout, width)
 
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.network(self.preprocess(pixels))
         return logits.float()
+
+
+class _Layers(nn.Module):
+    """The layers under torchvision's names, and made in its order, so that a seed gives the same initial weights."""
+
+    def __init__(self, classes: int, dropout: float, width: float) -> None:
+        super().__init__()
+        conv1, conv2, conv3, conv4, conv5 = (round(width * channels) for channels in _CHANNELS)
+        hidden = round(width * _HIDDEN)
+        self.features = nn.Sequential(
+            nn.Conv2d(3, conv1, 11, stride=4, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(conv1, conv2, 5, padding=2),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(conv2, conv3, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(conv3, conv4, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(conv4, conv5, 3, padding=1),
+            nn.ReLU(inplace=True),
+            nn.MaxPool2d(3, stride=2),
+        )
+        self.avgpool = nn.AdaptiveAvgPool2d(_POOLED)
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(conv5 * _POOLED**2, hidden),
+            nn.ReLU(inplace=True),
+            nn.Dropout(dropout),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, classes),
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(torch.flatten(self.avgpool(self.features(image)), 1))
+        return logits
 
 
 def load_initial_weights(model: AlexNet, init: str) -> None:

@@ -30,13 +30,13 @@ class Teacher(nn.Module):
     Pixels uint8 [N, 32, 32, 3] to logits float32 [N, classes]. `whiten` must see training images first.
     """
 
-    def __init__(self, classes: int, side: int) -> None:
+    def __init__(self, classes: int, side: int, width: float = 1.0) -> None:
         super().__init__()
         self.preprocess = Preprocess(side)
         self.whitening = nn.Conv2d(3, 2 * 3 * _PATCH**2, _PATCH, bias=False).requires_grad_(False)
-        widths = (self.whitening.out_channels, *_WIDTHS)
+        widths = (self.whitening.out_channels, *(round(width * channels) for channels in _WIDTHS))
         self.stages = nn.Sequential(*(_Stage(*pair) for pair in itertools.pairwise(widths)))
-        self.head = nn.Linear(_WIDTHS[-1], classes, bias=False)
+        self.head = nn.Linear(widths[-1], classes, bias=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         features = self.stages(F.gelu(self.whitening(self.preprocess(pixels))))

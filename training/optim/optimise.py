@@ -37,7 +37,7 @@ def loss(
         others = F.cross_entropy(logits, mixture.others, label_smoothing=settings.label_smoothing, reduction="none")
         found = mixture.own * found + (1 - mixture.own) * others
     if taught is not None:
-        temperature, share = settings.teacher_temperature, settings.teacher_share
+        temperature, share = settings.distill_temperature, settings.distill_weight
         ours, theirs = F.log_softmax(logits / temperature, 1), F.log_softmax(taught / temperature, 1)
         divergence = F.kl_div(ours, theirs, log_target=True, reduction="none").sum(1) * temperature**2
         found = (1 - share) * found + share * divergence
@@ -63,9 +63,9 @@ def optimizer(model: nn.Module, settings: Settings) -> torch.optim.SGD:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        share = settings.features_rate if name.startswith("network.features.") else 1.0
+        share = settings.backbone_lr_scale if name.startswith("network.features.") else 1.0
         if parameter in of_norms:
-            share = settings.norm_bias_rate
+            share = settings.norm_bias_lr_scale
         decay = settings.weight_decay if parameter.ndim > 1 else 0.0
         groups.setdefault((share, decay), []).append(parameter)
     rate = settings.learning_rate
@@ -110,11 +110,12 @@ def set_rate(optimizer: torch.optim.SGD, settings: Settings, step: int, steps: i
 
 def rate_factor(settings: Settings, step: int, steps: int) -> float:
     """The learning rate's factor at `step` (from 0) of `steps`: a rising line, then one, or half a cosine to zero."""
-    if step < settings.warmup_steps:
-        return (step + 1) / settings.warmup_steps
-    if settings.schedule == "constant":
+    warmup = round(settings.warmup_epochs * steps / settings.epochs)
+    if step < warmup:
+        return (step + 1) / warmup
+    if settings.lr_schedule == "constant":
         return 1.0
-    done = (step - settings.warmup_steps) / max(1, steps - settings.warmup_steps)
+    done = (step - warmup) / max(1, steps - warmup)
     return (1 + math.cos(math.pi * done)) / 2
 
 

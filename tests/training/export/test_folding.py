@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from alexnet.datasets import Images
+from tests.conftest import WIDTH
 from training.export import folding
 from training.export.folding import FoldedAlexNet
 from training.networks.alexnet import AlexNet
@@ -33,7 +34,7 @@ def test_pooling_is_part_of_the_layer_after_it(side: int, inputs: int) -> None:
 @pytest.mark.parametrize("size", [63, 160])
 def test_the_folded_network_answers_as_alexnet_does(size: int, fixture_images: Images) -> None:
     torch.manual_seed(0)
-    model = AlexNet(10, size).eval()
+    model = AlexNet(10, size, width=WIDTH).eval()
     pixels = torch.from_numpy(fixture_images.pixels[:4])
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.inference_mode():
@@ -41,7 +42,7 @@ def test_the_folded_network_answers_as_alexnet_does(size: int, fixture_images: I
         torch.testing.assert_close(logits, model(pixels), atol=1e-5, rtol=0)
         features = model.network.features(model.preprocess(pixels))
         torch.testing.assert_close(embedding, features.mean((2, 3)), atol=1e-5, rtol=0)
-    assert embedding.shape == (4, 256)
+    assert embedding.shape == (4, round(256 * WIDTH))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

@@ -1,6 +1,5 @@
 """A checkpoint to one ONNX file: whole, self-contained, equal to the checkpoint, or not written."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -17,7 +16,8 @@ from alexnet import files
 from alexnet.datasets import Images, cifar10
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
-from tests.conftest import write_binary
+from alexnet.inference.metadata import ModelMetadata
+from tests.conftest import WIDTH, write_binary
 from training import trainer
 from training.export import onnx_export
 from training.export.onnx_export import export as export_model
@@ -82,7 +82,7 @@ def test_the_metadata_say_where_the_model_comes_from(small_model: Path, small_ru
     assert metadata.run == "small"
     assert metadata.checkpoint_sha256 == files.sha256(small_run / "best.pt")
     assert metadata.settings is not None
-    assert metadata.settings.model_dump() == {**saved["settings"], "init": "init.safetensors"}
+    assert metadata.settings.model_dump() == {**saved["settings"], "init": "init.safetensors", "teacher": ()}
     assert metadata.validation is not None
     assert metadata.validation.model_dump() == saved["rows"][-1]
     assert metadata.exported_with is not None
@@ -109,7 +109,7 @@ def test_nothing_of_this_machine_is_inside(small_model: Path) -> None:
 
 def test_a_file_with_other_weights_does_not_pass(classifier: Classifier, fixture_images: Images) -> None:
     torch.manual_seed(1)
-    other = onnx_export.Probabilities(AlexNet(10, 63)).eval()
+    other = onnx_export.Probabilities(AlexNet(10, 63, width=WIDTH)).eval()
     with pytest.raises(UserError, match=r"not written: ONNX Runtime and torch differ by .* at batch size 1 from"):
         onnx_export.check_parity(other, classifier, fixture_images.pixels)
 
@@ -158,16 +158,14 @@ def test_input_sizes_at_which_the_pooling_differs_can_be_exported(
     input_size: int, fixture_images: Images, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    model = AlexNet(10, input_size)
-    model.network.classifier = nn.Sequential(nn.Flatten(), nn.Linear(256 * 6 * 6, 10))
+    model = AlexNet(10, input_size, width=WIDTH)
+    model.network.classifier = nn.Sequential(nn.Flatten(), nn.Linear(round(256 * WIDTH) * 6 * 6, 10))
     _write_proven(model.eval(), tmp_path, fixture_images.pixels[:8])
 
 
 def _write_proven(model: AlexNet, folder: Path, pixels: npt.NDArray[np.uint8]) -> Path:
     """What `export` does to a network of another size than a checkpoint's."""
     network = onnx_export.Probabilities(model).eval()
-    onnx.save(
-        onnx_export.to_onnx(network, {"name": "part", "classes": json.dumps(cifar10.CLASSES)}), folder / "part.onnx"
-    )
+    onnx.save(onnx_export.to_onnx(network, ModelMetadata(name="part", classes=cifar10.CLASSES)), folder / "part.onnx")
     onnx_export.check_parity(network, Classifier(folder / "part.onnx"), pixels)
     return folder / "part.onnx"

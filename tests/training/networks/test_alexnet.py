@@ -5,17 +5,19 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+import torchvision
 from safetensors.torch import load_file, save_file
 
 from alexnet.datasets import Images
 from alexnet.errors import UserError
+from tests.conftest import WIDTH
 from training.networks.alexnet import IMAGENET_MEAN, IMAGENET_STD, AlexNet, Preprocess, load_initial_weights
 
 
 @pytest.fixture(scope="module")
 def model() -> AlexNet:
     torch.manual_seed(0)
-    return AlexNet(10, 63).eval()
+    return AlexNet(10, 63, width=WIDTH).eval()
 
 
 @pytest.fixture
@@ -30,6 +32,18 @@ def test_pixels_become_what_torchvision_trained_with(fixture_images: Images) -> 
     torch.testing.assert_close(Preprocess(224)(pixels), wanted, atol=1e-5, rtol=0)
 
 
+def test_layers_and_initial_weights_are_those_of_torchvision() -> None:
+    torch.manual_seed(3)
+    ours = AlexNet(10, 63).network
+    torch.manual_seed(3)
+    theirs = torchvision.models.alexnet(num_classes=10)
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    assert all(torch.equal(value, ours.state_dict()[name]) for name, value in theirs.state_dict().items())
+    image = torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        assert torch.equal(ours.eval()(image), theirs.eval()(image))
+
+
 def test_mean_and_std_are_part_of_a_checkpoint(model: AlexNet) -> None:
     assert {"preprocess.mean", "preprocess.std"} <= model.state_dict().keys()
 
@@ -42,16 +56,16 @@ def test_pixels_become_one_row_of_float32_logits_each(model: AlexNet, fixture_im
 
 
 def test_the_smallest_input_size_is_the_smallest_that_the_network_takes(fixture_images: Images) -> None:
-    features = AlexNet(10, 62).network.features
+    features = AlexNet(10, 62, width=WIDTH).network.features
     with pytest.raises(RuntimeError, match="too small"):
         features(Preprocess(62)(torch.from_numpy(fixture_images.pixels[:1])))
 
 
 def test_an_init_file_fills_the_convolution_layers_alone(init_file: Path, tensors: dict[str, torch.Tensor]) -> None:
     torch.manual_seed(1)
-    fresh = AlexNet(10, 63).network.state_dict()
+    fresh = AlexNet(10, 63, width=WIDTH).network.state_dict()
     torch.manual_seed(1)
-    model = AlexNet(10, 63)
+    model = AlexNet(10, 63, width=WIDTH)
     load_initial_weights(model, str(init_file))
     loaded = model.network.state_dict()
     for name, value in loaded.items():

@@ -1,6 +1,5 @@
 """The teacher: it whitens, learns through the one trainer, resumes, and teaches without having seen too much."""
 
-import dataclasses
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ import torch.nn.functional as F
 from alexnet.cli import main
 from alexnet.datasets import Images
 from alexnet.errors import UserError
-from tests.conftest import VALIDATION_IMAGES
+from tests.conftest import VALIDATION_IMAGES, WIDTH
 from training import loop, trainer
 from training.export import onnx_export
 from training.networks.teacher import Teacher
@@ -18,15 +17,16 @@ from training.settings import Settings
 
 TEACHER = Settings(
     network="teacher",
+    width=WIDTH,
     epochs=2,
     batch_size=10,
     learning_rate=0.05,
-    schedule="cosine",
-    warmup_steps=2,
+    lr_schedule="cosine",
+    warmup_epochs=0.2,
     nesterov=True,
-    average_decay=0.5,
-    flip=True,
-    crop=2,
+    ema_decay=0.5,
+    horizontal_flip=True,
+    random_crop=2,
     cutout=4,
     input_size=32,
     validation_images=VALIDATION_IMAGES,
@@ -78,7 +78,7 @@ def test_a_stopped_run_resumes_bit_for_bit_with_its_average(
 
 
 def test_what_is_saved_as_the_best_is_the_moving_average(tmp_path: Path, data_root: Path) -> None:
-    run = trainer.start(dataclasses.replace(TEACHER, epochs=1), data_root, tmp_path / "run")
+    run = trainer.start(TEACHER.replace(epochs=1), data_root, tmp_path / "run")
     best, last = trainer.load_checkpoint(run / "best.pt"), trainer.load_checkpoint(run / "last.pt")
     assert all(torch.equal(best["model"][name], value) for name, value in last["average"].items())
     assert not torch.equal(last["average"]["head.weight"], last["model"]["head.weight"])
@@ -87,11 +87,11 @@ def test_what_is_saved_as_the_best_is_the_moving_average(tmp_path: Path, data_ro
 def test_alexnet_learns_its_answers(
     tmp_path: Path, data_root: Path, teacher_run: Path, small_settings: Settings
 ) -> None:
-    settings = dataclasses.replace(small_settings, epochs=1, teacher=str(teacher_run / "best.pt"), teacher_share=1.0)
+    settings = small_settings.replace(epochs=1, teacher=[str(teacher_run / "best.pt")], distill_weight=1.0)
     run = trainer.start(settings, data_root, tmp_path / "run")
     taught = trainer.load_checkpoint(run / "last.pt")["rows"][0]
     alone = trainer.load_checkpoint(
-        trainer.start(dataclasses.replace(settings, teacher="none"), data_root, tmp_path / "alone") / "last.pt"
+        trainer.start(settings.replace(teacher=[]), data_root, tmp_path / "alone") / "last.pt"
     )["rows"][0]
     assert taught["training_loss"] != alone["training_loss"]
 
@@ -99,14 +99,14 @@ def test_alexnet_learns_its_answers(
 def test_a_teacher_that_saw_the_validation_images_is_refused(
     tmp_path: Path, data_root: Path, teacher_run: Path, small_settings: Settings
 ) -> None:
-    settings = dataclasses.replace(small_settings, teacher=str(teacher_run / "best.pt"), seed=1)
+    settings = small_settings.replace(teacher=[str(teacher_run / "best.pt")], seed=1)
     with pytest.raises(UserError, match="trained on images that this run validates on; train one with --seed 1"):
         trainer.start(settings, data_root, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_an_alexnet_is_no_teacher(tmp_path: Path, data_root: Path, small_run: Path, small_settings: Settings) -> None:
-    settings = dataclasses.replace(small_settings, teacher=str(small_run / "best.pt"))
+    settings = small_settings.replace(teacher=[str(small_run / "best.pt")])
     with pytest.raises(UserError, match="holds no teacher; train one with --recipe teacher"):
         trainer.start(settings, data_root, tmp_path / "run")
 

@@ -1,6 +1,5 @@
 """A step as a CUDA graph: on a GPU against plain steps, and everywhere which steps are done, and how."""
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,7 +84,8 @@ def test_every_batch_is_done_once_in_order_and_one_of_another_size_as_it_is() ->
 
 @needs_gpu
 @pytest.mark.parametrize(
-    "changes", [{}, {"flip": True, "crop": 4, "cutout": 8, "schedule": "cosine", "warmup_steps": 2}]
+    "changes",
+    [{}, {"horizontal_flip": True, "random_crop": 4, "cutout": 8, "lr_schedule": "cosine", "warmup_epochs": 0.1}],
 )
 def test_a_recorded_step_learns_what_a_plain_one_learns(
     tmp_path: Path,
@@ -94,7 +94,7 @@ def test_a_recorded_step_learns_what_a_plain_one_learns(
     monkeypatch: pytest.MonkeyPatch,
     changes: dict[str, Any],
 ) -> None:
-    settings = dataclasses.replace(small_settings, epochs=2, batch_size=7, device="cuda", precision="fp32", **changes)
+    settings = small_settings.replace(epochs=2, batch_size=7, device="cuda", precision="fp32", **changes)
     trainer.start(settings, data_root, tmp_path / "recorded")
     monkeypatch.setattr(loop, "Captured", lambda step, size, device: step)
     trainer.start(settings, data_root, tmp_path / "plain")

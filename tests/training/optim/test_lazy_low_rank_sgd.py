@@ -1,7 +1,6 @@
 """Wide layers without written gradients: the weights, the momentum and the losses of torch's own SGD."""
 
 import copy
-import dataclasses
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training import loop, trainer
+from training import trainer
 from training.optim import lazy_low_rank_sgd
 from training.settings import Settings
 
@@ -81,11 +80,11 @@ def test_only_wide_layers_are_taken_and_they_are_handed_back() -> None:
 def test_a_run_learns_what_one_with_written_gradients_learns(
     tmp_path: Path, data_root: Path, small_settings: Settings, monkeypatch: pytest.MonkeyPatch, precision: str
 ) -> None:
-    settings = dataclasses.replace(small_settings, epochs=2, batch_size=7, precision=precision)
+    settings = small_settings.replace(epochs=2, batch_size=7, precision=precision)
     trainer.start(settings, data_root, tmp_path / "deferred")
     steps = []
     monkeypatch.setattr(lazy_low_rank_sgd, "_WIDE", 2**30)
-    monkeypatch.setattr(loop.deferred.Deferred, "step", lambda self: steps.append(self._layers))
+    monkeypatch.setattr(lazy_low_rank_sgd.Deferred, "step", lambda self: steps.append(self._layers))
     trainer.start(settings, data_root, tmp_path / "plain")
     assert steps
     assert not any(steps)  # nothing was deferred there

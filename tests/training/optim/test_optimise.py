@@ -1,7 +1,5 @@
 """Loss, learning rate, weight decay and moving average, each against its formula."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -15,7 +13,7 @@ from training.optim import optimise
 from training.optim.augment import Mixture
 from training.settings import Settings
 
-COSINE = Settings(schedule="cosine", warmup_steps=10, learning_rate=0.5)
+COSINE = Settings(epochs=11, lr_schedule="cosine", warmup_epochs=1.0, learning_rate=0.5)
 
 
 def test_the_published_rate_is_constant() -> None:
@@ -32,7 +30,7 @@ def test_the_rate_rises_then_falls_along_half_a_cosine_to_zero() -> None:
 
 
 def test_every_group_gets_its_own_share_of_the_rate() -> None:
-    settings = dataclasses.replace(COSINE, features_rate=0.1, weight_decay=0.01)
+    settings = COSINE.replace(backbone_lr_scale=0.1, weight_decay=0.01)
     optimizer = optimise.optimizer(AlexNet(10, 63), settings)
     optimise.set_rate(optimizer, settings, 60, 110)
     found = {(group["lr"], group["weight_decay"], group["params"][0].ndim > 1) for group in optimizer.param_groups}
@@ -40,7 +38,7 @@ def test_every_group_gets_its_own_share_of_the_rate() -> None:
 
 
 def test_the_biases_of_a_teachers_batch_normalisation_move_at_their_own_rate() -> None:
-    settings = dataclasses.replace(COSINE, network="teacher", input_size=32, norm_bias_rate=64.0, weight_decay=0.01)
+    settings = COSINE.replace(network="teacher", input_size=32, norm_bias_lr_scale=64.0, weight_decay=0.01)
     teacher = Teacher(10, 32)
     optimizer = optimise.optimizer(teacher, settings)
     found = {(group["lr"], group["weight_decay"]): len(group["params"]) for group in optimizer.param_groups}
@@ -49,7 +47,7 @@ def test_the_biases_of_a_teachers_batch_normalisation_move_at_their_own_rate() -
 
 
 def test_rates_that_a_device_holds_are_the_same_rates_and_are_saved_as_numbers() -> None:
-    settings = dataclasses.replace(COSINE, features_rate=0.1)
+    settings = COSINE.replace(backbone_lr_scale=0.1)
     weights = []
     for held in (False, True):
         torch.manual_seed(0)
@@ -83,7 +81,7 @@ def test_without_a_teacher_the_loss_is_the_smoothed_cross_entropy() -> None:
 
 
 def test_a_teacher_that_agrees_adds_nothing_and_one_that_differs_pulls() -> None:
-    settings = Settings(teacher_share=1.0, teacher_temperature=3.0)
+    settings = Settings(distill_weight=1.0, distill_temperature=3.0)
     logits, labels = torch.randn(4, 10, requires_grad=True), torch.zeros(4, dtype=torch.int64)
     assert optimise.loss(logits, labels, logits.detach(), settings).item() == pytest.approx(0, abs=1e-6)
     taught = torch.randn(4, 10)
@@ -105,7 +103,7 @@ def test_the_average_follows_the_weights() -> None:
 @pytest.mark.parametrize("taught", [False, True])
 def test_weighted_images_count_as_if_there_were_more_of_them(taught: bool) -> None:
     """A weight of 3 on one class is that class three times over: smoothed labels and a teacher's share included."""
-    settings = Settings(label_smoothing=0.1, teacher_share=0.4)
+    settings = Settings(label_smoothing=0.1, distill_weight=0.4)
     logits, theirs, labels = torch.randn(6, 3), torch.randn(6, 3), torch.tensor([0, 0, 1, 2, 2, 2])
     found = optimise.loss(logits, labels, theirs if taught else None, settings, torch.tensor([1.0, 3.0, 1.0]))
     more = torch.tensor([0, 1, 2, 2, 2, 3, 4, 5])

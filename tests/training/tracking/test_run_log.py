@@ -396,7 +396,7 @@ def test_the_commands_of_the_page_train_resume_export_and_register(
     commands = [shlex.split(command.replace(PAGE_STORE, store()))[1:] for command in COMMANDS if "--mlflow" in command]
     first, again, export = commands
     assert [command[0] for command in commands] == ["train", "train", "export"]
-    small = ["batch_size", "learning_rate", "dropout", "validation_images", "input_size", "init", "device"]
+    small = ["width", "batch_size", "learning_rate", "dropout", "validation_images", "input_size", "init", "device"]
     flags = [f"--{name.replace('_', '-')}={getattr(small_settings, name)}" for name in small]
     assert main([*first, *flags, "--epochs=1", f"--data={data_root}"]) == 0
     assert main([*again, "--epochs=3", f"--data={data_root}"]) == 0

@@ -1,0 +1,54 @@
+"""Named recipes: the values that `alexnet train --recipe NAME` sets. A flag given beside it wins.
+
+`published` is the run that docs/reproduction.md compares with; `improved` made the shipped model, distilled from what
+`teacher` trains (its `--teacher` is the user's to give). docs/training.md shows them side by side.
+"""
+
+from typing import Any, Final
+
+from training.settings import Settings
+
+RECIPES: Final = {
+    "published": Settings(),
+    "improved": Settings(
+        epochs=96,
+        batch_size=128,
+        learning_rate=0.015,
+        lr_schedule="cosine",
+        warmup_epochs=0.852,  # 300 steps of 128 of the 45,000 images
+        nesterov=True,
+        weight_decay=5e-4,
+        ema_decay=0.998,
+        label_smoothing=0.1,
+        horizontal_flip=True,
+        random_crop=4,
+        cutout=8,
+        mixup=0.5,
+        input_size=160,
+        validation_images=5_000,
+    ),
+    "teacher": Settings(
+        network="teacher",
+        epochs=60,
+        batch_size=256,
+        learning_rate=0.2,
+        norm_bias_lr_scale=64.0,
+        lr_schedule="cosine",
+        warmup_epochs=3.409,  # 600 steps of 256 of the 45,000 images
+        nesterov=True,
+        weight_decay=1.5e-3,
+        ema_decay=0.99,
+        label_smoothing=0.1,
+        horizontal_flip=True,
+        random_crop=4,
+        cutout=12,
+        input_size=32,
+        init="none",
+        validation_images=5_000,
+    ),
+}
+
+
+def settings(recipe: str, given: dict[str, Any]) -> Settings:
+    """Those of `recipe`, with what was `given` by flags. Raises `UserError` on values out of bounds."""
+    return Settings.from_dict({**RECIPES[recipe].model_dump(exclude_unset=True), **given})
