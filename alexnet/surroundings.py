@@ -78,7 +78,7 @@ def memory() -> Finding:
 def runtime() -> list[Finding]:
     """ONNX Runtime: its packages, its version, its providers."""
     try:
-        from alexnet.inference.classifier import installed_runtimes  # before onnxruntime: it turns the telemetry off
+        from alexnet.inference.session import installed_runtimes  # before onnxruntime: it turns the telemetry off
 
         import onnxruntime  # isort: skip
 

@@ -28,7 +28,7 @@ _PICTURES: Final = ROOT / "tests" / "data" / "cifar10"
 _THERE: Final = (
     "import sys, numpy; from pathlib import Path; from alexnet.inference.classifier import Classifier; "
     "model, pixels, output = sys.argv[1:]; "
-    "numpy.save(output, Classifier(Path(model), threads=1).predict(numpy.load(pixels)))"
+    "numpy.save(output, Classifier(Path(model), threads=1).run(numpy.load(pixels)).probabilities)"
 )
 
 
@@ -61,7 +61,7 @@ def main() -> int:
         print(f"skipped: {EMULATOR} is not installed (apt install qemu-user)")
         return 0
     pixels = read_pictures(options.images)
-    ours = Classifier(options.model, threads=1).predict(pixels)
+    ours = Classifier(options.model, threads=1).run(pixels).probabilities
     code = 0
     for cpu in CPUS:
         theirs = answers_on(cpu, options.model, pixels)

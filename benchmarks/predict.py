@@ -77,7 +77,7 @@ def compare(model: Path, rounds: int, folder: Path) -> list[Row]:
 
         def alone(pixels: Any = pixels) -> None:
             for first in range(0, len(pixels), BATCH):
-                classifier.predict(pixels[first : first + BATCH])
+                classifier.run(pixels[first : first + BATCH])
 
         def decoding(paths: Sequence[Path] = paths) -> None:
             with ThreadPoolExecutor(usable_cpus()) as pool:

@@ -118,7 +118,7 @@ def check(system: System, server: Server, model: Path) -> None:
     """Raise `RuntimeError` unless `server` answers everything as `model` does: a fast wrong answer is no record."""
     classifier = Classifier(model, threads=1)
     pixels = np.stack([decode(image, SIDE, SIDE) for image in images()])
-    expected = classifier.predict(pixels)
+    expected = classifier.run(pixels).probabilities
     for size in (1, 16) if system.batches else (1,):
         for first, (kind, body) in enumerate(requests(system, size)):
             found = ask(server.url, path_for(size), kind, body)

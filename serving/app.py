@@ -12,11 +12,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from alexnet.inference.classifier import Classifier
+from alexnet.inference.prediction import Prediction
 from serving.api import openapi, pages, routes
 from serving.body.request import ClassifyRequest, read_request
 from serving.context import JSON_HEADERS
 from serving.errors import RequestError
-from serving.inference.pipeline import Pipeline, Prediction
+from serving.inference.pipeline import Pipeline
 from serving.limits import memory_budget
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.router import Handler
@@ -66,7 +67,7 @@ class Api:
             (result,) = await self.pipeline.classify(await self._read(request, hold, batch=False))
         if isinstance(result, RequestError):
             raise result
-        return self._respond(result)
+        return self._respond(result.describe())
 
     async def classify_batch(self, request: Request) -> Response:
         """Many images: for each, in order, its best classes or its error."""
@@ -114,5 +115,8 @@ class Api:
 def _batch(results: Sequence[Prediction | RequestError]) -> dict[str, Any]:
     """The answer to a batch: for each image, in order, its prediction or its error."""
     return {
-        "results": [{"error": result.describe()} if isinstance(result, RequestError) else result for result in results]
+        "results": [
+            {"error": result.describe()} if isinstance(result, RequestError) else result.describe()
+            for result in results
+        ]
     }

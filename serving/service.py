@@ -28,11 +28,12 @@ from starlette.types import ASGIApp
 
 from alexnet.errors import UserError
 from alexnet.inference import cpus
-from alexnet.inference.classifier import Classifier, installed_runtimes
+from alexnet.inference.classifier import Classifier
+from alexnet.inference.prediction import DEFAULT_TOP_K, MAX_TOP_K
+from alexnet.inference.session import installed_runtimes
 from serving import context, http_protocol, logs, settings
 from serving.api import routes
 from serving.app import Api
-from serving.body.request import DEFAULT_TOP_K, MAX_TOP_K
 from serving.errors import RequestError
 from serving.metrics import Metrics
 from serving.middleware import ServiceMiddleware
@@ -60,7 +61,7 @@ TopK = Annotated[int, Ge(1), Le(MAX_TOP_K)]
 @functools.cache
 def classifier() -> Classifier:
     """The model of this process."""
-    return Classifier(SETTINGS.model, threads=SETTINGS.threads or _THREADS, gpu=SETTINGS.gpu, beside=True)
+    return Classifier(SETTINGS.model, threads=SETTINGS.threads or _THREADS, gpu=SETTINGS.gpu, concurrent=True)
 
 
 try:

@@ -30,11 +30,11 @@ def write_model(
     classes: tuple[str, ...] = CLASSES,
     rounds: int = 0,
     metadata: dict[str, str] | None = None,
-    tells_unknown: bool = False,
+    detects_ood: bool = False,
 ) -> Path:
     """Write a linear classifier of pixels; `rounds` multiplications of 256 x 256 make it slow without changing it.
 
-    One that `tells_unknown` gives its brightness from 0 to 1 as the score, over a threshold of 0.9 where the metadata
+    One that `detects_ood` gives its brightness from 0 to 1 as the score, over a threshold of 0.9 where the metadata
     are not given.
     """
     rng = np.random.default_rng(0)
@@ -54,7 +54,7 @@ def write_model(
     if rounds:
         nodes += _waste(constants, rounds)
     outputs = [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", len(classes)])]
-    if tells_unknown:
+    if detects_ood:
         nodes.append(helper.make_node("ReduceMean", ["rows"], ["unknown_score"], axes=[1], keepdims=0))
         outputs.append(helper.make_tensor_value_info("unknown_score", TensorProto.FLOAT, ["N"]))
     graph = helper.make_graph(
@@ -66,7 +66,7 @@ def write_model(
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     described = {"name": "tiny", "classes": json.dumps(classes), "input_size": str(SIDE), "run": "made for tests"}
-    if tells_unknown:
+    if detects_ood:
         described |= {"unknown_threshold": "0.9", "temperature": "1.25"}
     helper.set_model_props(model, described if metadata is None else metadata)
     onnx.checker.check_model(model)

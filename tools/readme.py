@@ -14,10 +14,11 @@ from prometheus_client import CollectorRegistry
 from alexnet import files
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import ModelMetadata
+from alexnet.inference.prediction import DEFAULT_TOP_K
 from alexnet.markdown import megabytes, replace_section
 from alexnet.paths import ROOT
 from serving.app import Api
-from serving.body.request import DEFAULT_TOP_K, ClassifyRequest
+from serving.body.request import ClassifyRequest
 from serving.errors import RequestError
 from serving.metrics import Metrics
 from serving.settings import Settings
@@ -39,8 +40,9 @@ def _answer() -> str:
     api = Api(classifier, Settings(), Metrics(CollectorRegistry()), concurrency=1)
     (answer,) = asyncio.run(api.pipeline.classify(ClassifyRequest([EXAMPLE.read_bytes()], DEFAULT_TOP_K)))
     assert not isinstance(answer, RequestError)
-    lines = ",\n".join("    " + json.dumps(prediction) for prediction in answer["predictions"])
-    unknown = f'  "unknown": {json.dumps(answer["unknown"])},\n' if "unknown" in answer else ""
+    described = answer.describe()
+    lines = ",\n".join("    " + json.dumps(prediction) for prediction in described["predictions"])
+    unknown = f'  "unknown": {json.dumps(described["unknown"])},\n' if "unknown" in described else ""
     model = json.dumps({"name": classifier.name, "sha256": classifier.sha256})
     return f'```json\n{{\n  "predictions": [\n{lines}\n  ],\n{unknown}  "model": {model}\n}}\n```\n'
 

@@ -21,8 +21,8 @@ from alexnet.batch.sources import Part
 from alexnet.batch.table import Store
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
+from alexnet.inference.prediction import DEFAULT_TOP_K
 from serving import settings
-from serving.body.request import DEFAULT_TOP_K
 
 PART: Final = 1024
 _MOST_SHOWN: Final = 32  # images that a terminal is for
@@ -63,7 +63,7 @@ def predict(request: Request, out: TextIO | None = None) -> int:
     total = _count(request)
     plan = {
         "model": classifier.sha256,
-        "columns": [name for name, _ in table.columns(job.top_k, classifier.tells_unknown)],
+        "columns": [name for name, _ in table.columns(job.top_k, classifier.detects_ood)],
         "part": request.part,
         "column": request.column,
     }

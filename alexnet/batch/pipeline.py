@@ -24,10 +24,10 @@ from alexnet.errors import ImageError
 from alexnet.inference import decode
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.cpus import usable_cpus
+from alexnet.inference.prediction import Prediction
 
 BATCH: Final = 64
 _BATCH_BYTES: Final = 8 * 2**20  # of Parquet rows in a batch: the images of files are read only as they are decoded
-_SCORE_DIGITS: Final = 6  # as the service rounds
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -92,7 +92,7 @@ class Predictor:
     ) -> Iterator[tuple[Part, bytes, int]]:
         """For each part the file of `kind` that holds its rows, and how many of them have an error."""
         for part, rows in self.rows(parts, advance):
-            content = render(kind, rows, self._job.top_k, self.classifier.tells_unknown)
+            content = render(kind, rows, self._job.top_k, self.classifier.detects_ood)
             yield part, content, sum(row.error is not None for row in rows)
 
     def _ahead(self, parts: Iterable[Part]) -> Iterator[tuple[_Batch, list[Pixels | ImageError]]]:
@@ -155,23 +155,18 @@ class Predictor:
 
     def _classify(self, batch: _Batch, decoded: list[Pixels | ImageError]) -> list[Row]:
         whole = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
-        answers = self._answers(np.stack(whole)) if whole else iter(())
+        predictions = iter(self._predictions(np.stack(whole)) if whole else ())
         rows = []
         for (path, row), found in zip(batch.places, decoded, strict=True):
             if isinstance(found, ImageError):
                 rows.append(Row(path, row, error=found))
             else:
-                best, unknown = next(answers)
-                rows.append(Row(path, row, best, unknown))
+                prediction = next(predictions)
+                rows.append(Row(path, row, prediction.top, prediction.is_ood))
         return rows
 
-    def _answers(self, pixels: Pixels) -> Iterator[tuple[list[tuple[str, float]], bool | None]]:
-        answers, classes = self.classifier.answer(pixels), self.classifier.classes
-        order = np.argsort(-answers.probabilities, axis=1, kind="stable")[:, : self._job.top_k]
-        scores = np.take_along_axis(answers.probabilities, order, axis=1)
-        unknown = [None] * len(pixels) if answers.unknown is None else answers.unknown.tolist()
-        for places, found, strange in zip(order.tolist(), scores.tolist(), unknown, strict=True):
-            yield [(classes[i], round(score, _SCORE_DIGITS)) for i, score in zip(places, found, strict=True)], strange
+    def _predictions(self, pixels: Pixels) -> list[Prediction]:
+        return self.classifier.to_predictions(self.classifier.run(pixels), self._job.top_k)
 
 
 def read(path: str, max_bytes: int) -> bytes:

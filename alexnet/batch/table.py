@@ -57,20 +57,20 @@ class Row:
         return {**place, "predictions": found} | ({} if self.unknown is None else {"unknown": self.unknown})
 
 
-def columns(top_k: int, tells_unknown: bool) -> list[tuple[str, type]]:
+def columns(top_k: int, detects_ood: bool) -> list[tuple[str, type]]:
     """Names and types of the table's columns: `label` and `score` of the best class, `label_2` of the second, ..."""
     best: list[tuple[str, type]] = []
     for rank in range(1, top_k + 1):
         end = f"_{rank}" if rank > 1 else ""
         best += [(f"label{end}", str), (f"score{end}", float)]
-    unknown: list[tuple[str, type]] = [("unknown", bool)] if tells_unknown else []
+    unknown: list[tuple[str, type]] = [("unknown", bool)] if detects_ood else []
     return [("path", str), ("row", int), *best, *unknown, ("error", str), ("message", str)]
 
 
-def render(kind: str, rows: Sequence[Row], top_k: int, tells_unknown: bool) -> bytes:
+def render(kind: str, rows: Sequence[Row], top_k: int, detects_ood: bool) -> bytes:
     """`rows` as a whole file of `kind`, one of `FORMATS`."""
-    names = columns(top_k, tells_unknown)
-    values = [_values(row, top_k, tells_unknown) for row in rows]
+    names = columns(top_k, detects_ood)
+    values = [_values(row, top_k, detects_ood) for row in rows]
     if kind == ".parquet":
         return parquet.render(names, values)
     text = io.StringIO()
@@ -81,9 +81,9 @@ def render(kind: str, rows: Sequence[Row], top_k: int, tells_unknown: bool) -> b
     return text.getvalue().encode()
 
 
-def _values(row: Row, top_k: int, tells_unknown: bool) -> list[object]:
+def _values(row: Row, top_k: int, detects_ood: bool) -> list[object]:
     best: list[object] = [value for pair in row.best for value in pair] or [None] * (2 * top_k)
-    unknown = [row.unknown] if tells_unknown else []
+    unknown = [row.unknown] if detects_ood else []
     error = (None, None) if row.error is None else (row.error.code, str(row.error))
     return [row.shown_path, row.row, *best, *unknown, *error]
 

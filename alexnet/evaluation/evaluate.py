@@ -24,7 +24,7 @@ from alexnet.errors import UserError
 from alexnet.evaluation import calibration, robustness, service_parity, trust
 from alexnet.evaluation import predictions as predictions_file
 from alexnet.evaluation.scores import Scores, score
-from alexnet.inference.classifier import Answers, Classifier
+from alexnet.inference.classifier import Classifier, Outputs
 
 Ask = Callable[[Classifier, npt.NDArray[np.uint8], int], service_parity.Found]  # the last is a batch size
 Split = Literal["test", "validation"]
@@ -87,20 +87,20 @@ def evaluate(
 
 def answer_all(
     classifier: Classifier, pixels: npt.NDArray[np.uint8], batch_size: int, *, shown: bool = True
-) -> Answers:
+) -> Outputs:
     """The answers to pixels uint8 [N, 32, 32, 3], N of 1 or more; if `shown`, with a progress bar on standard error."""
     parts = []
     with Progress(console=Console(stderr=True), disable=not shown) as progress:
         task = progress.add_task("images", total=len(pixels))
         for first in range(0, len(pixels), batch_size):
             batch = pixels[first : first + batch_size]
-            parts.append(classifier.answer(batch))
+            parts.append(classifier.run(batch))
             progress.advance(task, len(batch))
     probabilities = np.concatenate([part.probabilities for part in parts])
-    if not classifier.tells_unknown:
-        return Answers(probabilities)
-    unknown_scores = np.concatenate([part.unknown_score for part in parts if part.unknown_score is not None])
-    return Answers(probabilities, unknown_scores, unknown_scores > classifier.unknown_threshold)
+    if not classifier.detects_ood:
+        return Outputs(probabilities)
+    unknown_scores = np.concatenate([part.ood_score for part in parts if part.ood_score is not None])
+    return Outputs(probabilities, unknown_scores, unknown_scores > classifier.metadata.ood_threshold)
 
 
 def read(classifier: Classifier, model: Path, root: Path, split: Split) -> tuple[Images, dict[str, Any]]:
@@ -131,7 +131,7 @@ def read(classifier: Classifier, model: Path, root: Path, split: Split) -> tuple
 def _compare(
     classifier: Classifier,
     pixels: npt.NDArray[np.uint8],
-    answers: Answers,
+    answers: Outputs,
     url: str | None,
     ask_torch: Ask | None,
     batch_size: int,

@@ -18,7 +18,7 @@ from alexnet.datasets import Images
 from alexnet.errors import UserError
 from alexnet.evaluation import corruptions
 from alexnet.evaluation.intervals import wilson
-from alexnet.inference.classifier import Answers
+from alexnet.inference.classifier import Outputs
 
 SEVERITIES: Final = (1, 3, 5)
 STRENGTHS: Final = "CIFAR-10-C, frost drawn"
@@ -35,7 +35,7 @@ def draw(images: Images, count: int) -> Images:
     return images.take(np.sort(shuffled[np.argsort(places, kind="stable")[:count]]))
 
 
-def measure(ask: Callable[[npt.NDArray[np.uint8]], Answers], images: Images, count: int) -> dict[str, Any]:
+def measure(ask: Callable[[npt.NDArray[np.uint8]], Outputs], images: Images, count: int) -> dict[str, Any]:
     """The accuracy on `count` of `images` as they are and under each corruption; `ask` is the model.
 
     Raises `UserError` as `check` does.

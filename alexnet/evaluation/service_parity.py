@@ -22,14 +22,14 @@ from rich.progress import Progress
 
 from alexnet import environment
 from alexnet.errors import UserError
-from alexnet.inference.classifier import Answers, Classifier
+from alexnet.inference.classifier import Classifier, Outputs
+from alexnet.inference.prediction import MAX_TOP_K
 
 Pixels = npt.NDArray[np.uint8]
 
 KEYS: Final = "ALEXNET_API_KEYS"  # as the service is told them; the first is sent
 
 _MOST_IMAGES: Final = 32  # in a request; the service takes 64 unless it is told otherwise
-_MOST_CLASSES: Final = 10  # that the service names for an image
 _REQUESTS: Final = 4  # at once
 _TRIES: Final = 8
 _LONGEST_WAIT: Final = 30.0  # seconds, whatever Retry-After says
@@ -89,7 +89,7 @@ class Service:
 
     def _ask(self, batch: Pixels) -> list[dict[str, Any]]:
         parts = [("images", (f"{place}.png", _to_png(image), "image/png")) for place, image in enumerate(batch)]
-        top_k = min(len(self._classifier.classes), _MOST_CLASSES)
+        top_k = min(len(self._classifier.classes), MAX_TOP_K)
         answer = self._request("POST", f"/classify_batch?top_k={top_k}", parts)
         self._check(answer.get("model", {}))
         results: list[dict[str, Any]] = answer.get("results", [])
@@ -152,7 +152,7 @@ class Service:
         return Found(predicted, probabilities, np.array([result["unknown"] for result in results]) if told else None)
 
 
-def differences(own: Answers, found: Found) -> dict[str, Any]:
+def differences(own: Outputs, found: Found) -> dict[str, Any]:
     """How many of N images get another class, the largest difference of a probability, and with what that was found."""
     result: dict[str, Any] = {
         "images": len(found.predicted),
@@ -161,8 +161,8 @@ def differences(own: Answers, found: Found) -> dict[str, Any]:
             float(np.nanmax(np.abs(own.probabilities - found.probabilities))), _DIGITS
         ),
     }
-    if own.unknown is not None and found.unknown is not None:
-        result["unknown_that_differ"] = int((own.unknown != found.unknown).sum())
+    if own.is_ood is not None and found.unknown is not None:
+        result["unknown_that_differ"] = int((own.is_ood != found.unknown).sum())
     result["environment"] = environment.describe("torch", "onnxruntime-gpu", "onnxruntime", "numpy", "httpx")
     return result
 

@@ -16,9 +16,9 @@ from alexnet import files
 from alexnet.errors import UserError
 from alexnet.evaluation import calibration, unknowns
 from alexnet.evaluation.calibration import Reliability, Temperature
-from alexnet.inference.classifier import Answers, Classifier
+from alexnet.inference.classifier import Classifier, Outputs
 
-Ask = Callable[[npt.NDArray[np.uint8]], Answers]
+Ask = Callable[[npt.NDArray[np.uint8]], Outputs]
 
 _MADE: Final = 5_000  # images of noise, and as many flat ones
 _ON_DEMAND: Final = ("unknown", "corruptions", "parity")  # `unknown` for what it says of images of unknown things
@@ -32,7 +32,7 @@ def temperature_of(classifier: Classifier) -> Temperature | None:
     return None if found.temperature is None else Temperature(found.temperature, found.temperature_slope)
 
 
-def calibrate(answers: Answers, labels: npt.NDArray[np.int64], temperature: Temperature | None) -> dict[str, Any]:
+def calibrate(answers: Outputs, labels: npt.NDArray[np.int64], temperature: Temperature | None) -> dict[str, Any]:
     """Calibration error and negative log likelihood of the file as it is and, where `temperature` is known, before it
     was calibrated by that.
     """
@@ -43,7 +43,7 @@ def calibrate(answers: Answers, labels: npt.NDArray[np.int64], temperature: Temp
     return found
 
 
-def curves(answers: Answers, labels: npt.NDArray[np.int64], temperature: Temperature | None) -> dict[str, Reliability]:
+def curves(answers: Outputs, labels: npt.NDArray[np.int64], temperature: Temperature | None) -> dict[str, Reliability]:
     """The reliability of the file, and of the network before it was calibrated, for a diagram."""
     found = {"the file": calibration.reliability(answers.probabilities, labels)}
     if temperature is not None:
@@ -53,22 +53,22 @@ def curves(answers: Answers, labels: npt.NDArray[np.int64], temperature: Tempera
     return found
 
 
-def examine_unknowns(ask: Ask, known: Answers, path: Path | None) -> dict[str, Any]:
+def examine_unknowns(ask: Ask, known: Outputs, path: Path | None) -> dict[str, Any]:
     """What the score makes of the images at `path`, of noise and of flat images, against the test images' own.
 
     Without a `path`, the share of the measured images that are called unknown. Raises `UserError` where the file has no
     score.
     """
-    if known.unknown_score is None or known.unknown is None:
+    if known.ood_score is None or known.is_ood is None:
         if path is None:
             return {}
         raise UserError("--unknowns: the model gives no score for unknown things; make one with `alexnet compress RUN`")
-    found: dict[str, Any] = {"share_of_these_images": float(known.unknown.mean())}
+    found: dict[str, Any] = {"share_of_these_images": float(known.is_ood.mean())}
     if path is None:
         return found
     read = unknowns.read(path)
     sets = {path.name: read, "noise": unknowns.noise(_MADE, _SEED), "flat": unknowns.flat(_MADE, _SEED)}
-    found["against"] = {name: _separate(known.unknown_score, ask(pixels)) for name, pixels in sets.items()}
+    found["against"] = {name: _separate(known.ood_score, ask(pixels)) for name, pixels in sets.items()}
     found["against"][path.name]["sha256"] = _sha256(path)
     return found
 
@@ -94,14 +94,14 @@ def _errors(probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.int6
     }
 
 
-def _separate(known: npt.NDArray[np.float32], answers: Answers) -> dict[str, Any]:
-    assert answers.unknown_score is not None
-    assert answers.unknown is not None
+def _separate(known: npt.NDArray[np.float32], answers: Outputs) -> dict[str, Any]:
+    assert answers.ood_score is not None
+    assert answers.is_ood is not None
     return {
-        "images": len(answers.unknown_score),
-        "auroc": round(calibration.auroc(known, answers.unknown_score), _DIGITS),
-        "false_positive_rate_at_95": calibration.false_positive_rate(known, answers.unknown_score),
-        "called_unknown": float(answers.unknown.mean()),
+        "images": len(answers.ood_score),
+        "auroc": round(calibration.auroc(known, answers.ood_score), _DIGITS),
+        "false_positive_rate_at_95": calibration.false_positive_rate(known, answers.ood_score),
+        "called_unknown": float(answers.is_ood.mean()),
     }
 
 

@@ -1,99 +1,83 @@
 """Pixels to probabilities with ONNX Runtime.
 
-In: an ONNX file that carries its own preprocessing and labels, and pixels uint8 [N, height, width, 3] RGB.
-Out: probabilities float32 [N, classes], and from files that tell it, which images are probably of none of the classes.
-All that is known about the model is read from its file; torch is not needed.
+In: an ONNX file that carries its own preprocessing and labels, and pixels uint8 [N, height, width, 3] RGB. Out:
+probabilities float32 [N, classes] and, from files that have it, the OOD score of each image. All that is known about
+the model is read from its file; torch is not needed.
 """
 
 import hashlib
-import importlib.metadata
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Literal
-
-os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # since 1.29 it would report to Microsoft from the moment of its import
+from typing import Any, Final, Self, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
+from PIL import Image
 
 from alexnet.errors import UserError
+from alexnet.inference import decode
 from alexnet.inference.cpus import usable_cpus
 from alexnet.inference.metadata import ModelMetadata
+from alexnet.inference.prediction import DEFAULT_TOP_K, Prediction, rank
+from alexnet.inference.session import CPU, CUDA, VERSION, Gpu, open_session, why_no_gpu
+from alexnet.paths import MODEL
 
-_CPU: Final = "CPUExecutionProvider"
-_CUDA: Final = "CUDAExecutionProvider"
-_PACKAGES: Final = ("onnxruntime", "onnxruntime-gpu")
-_UNKNOWN_SCORE: Final = "unknown_score"
+ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
+_OneImage = TypeVar("_OneImage", bound=ImageLike)
+
+_OOD_SCORE: Final = "unknown_score"
 _SMALL_BYTES: Final = 64_000_000  # of a file that may be in memory twice
+_BATCH: Final = 64
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What is said about N images.
+class Outputs:
+    """What the model computes for N images.
 
-    `probabilities` float32 [N, classes], each row adding up to one. `unknown_score` float32 [N], the higher, the less
-    like any class; `unknown` bool [N], whether that is over the model's threshold. Both are None where the file does
-    not tell.
+    `probabilities` float32 [N, classes], each row adding up to one. `ood_score` float32 [N], the higher, the less like
+    any class; `is_ood` bool [N], whether that is over the model's threshold. Both are None where the file has no
+    OOD output.
     """
 
     probabilities: npt.NDArray[np.float32]
-    unknown_score: npt.NDArray[np.float32] | None = None
-    unknown: npt.NDArray[np.bool_] | None = None
+    ood_score: npt.NDArray[np.float32] | None = None
+    is_ood: npt.NDArray[np.bool_] | None = None
 
 
 class Classifier:
-    """An ONNX Runtime session with its labels. Safe to share between threads.
+    """A model file that is ready to run. Safe to share between threads.
+
+        classifier = Classifier.load()
+        classifier.predict("cat.jpg").label
 
     `threads` is the number of intra-op threads; None takes one for each usable CPU. `gpu` says whether CUDA is asked
     for, and what happens when it cannot be used: `require` refuses, `prefer` computes on the CPU and is `degraded`.
-    Raises `UserError` when the file is missing, damaged, or not exported by `alexnet export`, or the GPU is required
-    and missing. With `beside`, a small model is held twice, so that `runs` runs at once have a thread each: two such
-    runs do more than one run with two threads, which wait for each other after every operator.
+    Raises `UserError` when the file is missing, damaged, not exported by `alexnet export` or computes NaN, and when
+    the GPU is required and missing. With `concurrent`, a small model is held twice, so that `concurrency` runs at once
+    have a thread each: two such runs do more than one with two threads, which wait for each other after every operator.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        threads: int | None = None,
-        gpu: Literal["never", "prefer", "require"] = "never",
-        beside: bool = False,
-    ) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, gpu: Gpu = "never", concurrent: bool = False) -> None:
         try:
             content = path.read_bytes()
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}; make a model with `alexnet export RUN`") from error
-        options = ort.SessionOptions()
-        options.log_severity_level = 3  # errors only: what is wrong with the file is said below, in one line
         self.threads: int = threads or usable_cpus()
-        options.intra_op_num_threads = self.threads
-        # Within a run threads that spin are there at once; after it they would take the time of those that answer.
-        options.add_session_config_entry("session.force_spinning_stop", "1")
-        providers = [_CPU] if gpu == "never" else [_CUDA, _CPU]
+        self.concurrency: int = 1
         try:
-            if gpu != "never" and _CUDA not in ort.get_available_providers():
-                providers = [_CPU]
-            elif gpu != "never":
-                ort.preload_dlls()  # CUDA and cuDNN may be pip's, in folders where nothing else looks
-            with _muted(gpu == "require"):
-                self._session = self._beside = ort.InferenceSession(content, options, providers=providers)
-            self.runs: int = 1
-            if beside and self.threads > 1 and providers == [_CPU] and len(content) <= _SMALL_BYTES:
-                options.intra_op_num_threads = 1
-                self._beside = ort.InferenceSession(content, options, providers=providers)
-                self.runs = self.threads
-        except Exception as error:  # ONNX Runtime has a class of its own for each way to be damaged
+            self._session = self._single = open_session(content, self.threads, gpu)
+            self.provider: str = self._session.get_providers()[0]
+            if concurrent and self.threads > 1 and self.provider == CPU and len(content) <= _SMALL_BYTES:
+                self._single = open_session(content, threads=1)
+                self.concurrency = self.threads
+        except Exception as error:
             raise UserError(
                 f"{path}: not a whole ONNX file ({type(error).__name__}); fetch or export it again"
             ) from error
-        self.provider: str = self._session.get_providers()[0]
-        self.degraded: bool = gpu != "never" and self.provider != _CUDA
+        self.degraded: bool = gpu != "never" and self.provider != CUDA
         if self.degraded and gpu == "require":
-            raise UserError(f"a GPU is required and cannot be used: {_why_no_gpu()}")
+            raise UserError(f"a GPU is required and cannot be used: {why_no_gpu()}")
         self.sha256: str = hashlib.sha256(content).hexdigest()
         try:
             self.metadata: ModelMetadata = ModelMetadata.from_props(self._session.get_modelmeta().custom_metadata_map)
@@ -103,30 +87,66 @@ class Classifier:
             ) from error
         self.name: str = self.metadata.name
         self.classes: tuple[str, ...] = self.metadata.classes
-        self.unknown_threshold: float | None = self.metadata.ood_threshold
-        self.image_shape: tuple[int, int, int] = self._check_signature(path)
-        self.tells_unknown: bool = self.unknown_threshold is not None
+        self.detects_ood: bool = self.metadata.ood_threshold is not None
+        problem = self._wrong_signature()
+        if problem is None:
+            _, height, width, _ = self._session.get_inputs()[0].shape
+            self.image_shape: tuple[int, int, int] = (height, width, 3)
+            problem = self._wrong_outputs()
+        if problem is not None:
+            raise UserError(f"{path}: {problem}; export it with `alexnet export RUN`")
 
-    def predict(self, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Probabilities float32 [N, classes] of pixels uint8 [N, height, width, 3] RGB; each row adds up to one."""
-        assert pixels.dtype == np.uint8
-        assert pixels.shape[1:] == self.image_shape
-        (probabilities,) = self._session.run(["probabilities"], {"pixels": pixels})
-        result: npt.NDArray[np.float32] = probabilities
-        return result
+    @classmethod
+    def load(
+        cls, path: str | os.PathLike[str] | None = None, *, threads: int | None = None, gpu: Gpu = "never"
+    ) -> Self:
+        """The model file at `path`; without one, the model that this package ships. Raises `UserError` as above."""
+        return cls(MODEL if path is None else Path(path), threads=threads, gpu=gpu)
 
-    def answer(self, pixels: npt.NDArray[np.uint8], *, alone: bool = True) -> Answers:
-        """As `predict`, and which images are probably of no class, where the file tells.
+    def run(self, pixels: npt.NDArray[np.uint8], *, alone: bool = True) -> Outputs:
+        """The outputs for pixels uint8 [N, height, width, 3] RGB of the size in `image_shape`.
 
         `alone` says whether no other run is under way: then this one gets all threads.
         """
         assert pixels.dtype == np.uint8
         assert pixels.shape[1:] == self.image_shape
-        session = self._session if alone else self._beside
-        if not self.tells_unknown:
-            return Answers(*session.run(["probabilities"], {"pixels": pixels}))
-        probabilities, scores = session.run(["probabilities", _UNKNOWN_SCORE], {"pixels": pixels})
-        return Answers(probabilities, scores, scores > self.unknown_threshold)
+        session = self._session if alone else self._single
+        if not self.detects_ood:
+            return Outputs(*session.run(["probabilities"], {"pixels": pixels}))
+        probabilities, scores = session.run(["probabilities", _OOD_SCORE], {"pixels": pixels})
+        return Outputs(probabilities, scores, scores > self.metadata.ood_threshold)
+
+    @overload
+    def predict(self, images: ImageLike, top_k: int = DEFAULT_TOP_K) -> Prediction: ...
+
+    @overload
+    def predict(
+        self, images: list[_OneImage] | tuple[_OneImage, ...], top_k: int = DEFAULT_TOP_K
+    ) -> list[Prediction]: ...
+
+    def predict(self, images: Any, top_k: int = DEFAULT_TOP_K) -> Prediction | list[Prediction]:
+        """The `top_k` best classes of an image, or of each of a list of images, and whether it is none of them.
+
+        An image is a path, the bytes of a file, a PIL image, or an array uint8 [height, width, 3] RGB, of any size.
+        Raises `ImageError` on one that cannot be decoded, `OSError` on a file that cannot be read.
+        """
+        if not isinstance(images, list | tuple):
+            return self.predict([images], top_k)[0]
+        found: list[Prediction] = []
+        for first in range(0, len(images), _BATCH):
+            outputs = self.run(np.stack([self._to_pixels(image) for image in images[first : first + _BATCH]]))
+            found += self.to_predictions(outputs, top_k)
+        return found
+
+    def to_predictions(self, outputs: Outputs, top_k: int) -> list[Prediction]:
+        """What `outputs` say about each image, in words."""
+        count = len(outputs.probabilities)
+        is_ood = [None] * count if outputs.is_ood is None else outputs.is_ood.tolist()
+        scores = [None] * count if outputs.ood_score is None else outputs.ood_score.tolist()
+        return [
+            Prediction(rank(probabilities, self.classes, top_k), verdict, score)
+            for probabilities, verdict, score in zip(outputs.probabilities, is_ood, scores, strict=True)
+        ]
 
     def describe(self) -> dict[str, Any]:
         """What is known about the model and where it runs, ready for JSON."""
@@ -147,69 +167,46 @@ class Classifier:
                 "provider": self.provider,
                 "degraded": self.degraded,
                 "threads": self.threads,
-                "onnxruntime": ort.__version__,
+                "onnxruntime": VERSION,
             },
         }
+
+    def _to_pixels(self, image: ImageLike) -> npt.NDArray[np.uint8]:
+        height, width, _ = self.image_shape
+        if isinstance(image, np.ndarray):
+            if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+                raise TypeError(f"an array of {image.dtype} {list(image.shape)}, not uint8 [height, width, 3]")
+            image = Image.fromarray(image)
+        if isinstance(image, Image.Image):
+            return decode.from_image(image, height, width)
+        content = image if isinstance(image, bytes) else Path(image).read_bytes()
+        return decode.decode(content, height, width)
 
     def _version(self) -> str | None:
         """The run and the beginning of the SHA-256 of the checkpoint that the file was exported from."""
         run, checkpoint = self.metadata.run, self.metadata.checkpoint_sha256
         return f"{run}-{checkpoint[:12]}" if run and checkpoint else None
 
-    def _check_signature(self, path: Path) -> tuple[int, int, int]:
+    def _wrong_signature(self) -> str | None:
+        """What is wrong with the names, types and shapes of inputs and outputs, None where nothing is."""
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        shape = inputs[0].shape
-        whole = (
-            [(i.name, i.type) for i in inputs] == [("pixels", "tensor(uint8)")]
-            and outputs[0].name == "probabilities"
-            and outputs[0].shape[1:] == [len(self.classes)]
-            and (self.unknown_threshold is None or (_UNKNOWN_SCORE, 1) in [(o.name, len(o.shape)) for o in outputs])
-            and len(shape) == 4
-            and not isinstance(shape[0], int)
-            and isinstance(shape[1], int)
-            and isinstance(shape[2], int)
-            and shape[3] == 3
-        )
-        if not whole:
-            raise UserError(
-                f"{path}: wants {[(i.name, i.type, i.shape) for i in inputs]}, not pixels uint8 [N, height, width, 3]; "
-                "export it with `alexnet export RUN`"
-            )
-        return shape[1], shape[2], 3
+        shape = list(inputs[0].shape)
+        described = [(item.name, item.type) for item in inputs]
+        fits = len(shape) == 4 and [isinstance(side, int) for side in shape] == [False, True, True, True]
+        if described != [("pixels", "tensor(uint8)")] or not fits or shape[3] != 3:
+            found = [(item.name, item.type, item.shape) for item in inputs]
+            return f"wants {found}, not pixels uint8 [N, height, width, 3]"
+        if outputs[0].name != "probabilities" or len(outputs[0].shape) != 2:
+            return f"gives {outputs[0].name} {outputs[0].shape} first, not probabilities [N, classes]"
+        if outputs[0].shape[1] != len(self.classes):
+            return f"gives {outputs[0].shape[1]} probabilities, but names {len(self.classes)} classes"
+        if self.detects_ood and (_OOD_SCORE, 1) not in [(item.name, len(item.shape)) for item in outputs]:
+            return f"has a threshold for {_OOD_SCORE}, but no such output"
+        return None
 
-
-def installed_runtimes() -> list[str]:
-    """Which of the two packages of ONNX Runtime are installed. With both, the CPU one silently hides the other."""
-    found = []
-    for package in _PACKAGES:
-        try:
-            importlib.metadata.version(package)
-            found.append(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-@contextmanager
-def _muted(wanted: bool) -> Iterator[None]:
-    """Without ONNX Runtime's own lines on a GPU that it cannot use, where our one line is about to say so."""
-    try:
-        if wanted:
-            ort.set_default_logger_severity(4)  # fatal
-        yield
-    finally:
-        if wanted:
-            ort.set_default_logger_severity(2)  # warnings, as it begins with; what it is set to cannot be asked
-
-
-def _why_no_gpu() -> str:
-    found = installed_runtimes()
-    if len(found) == len(_PACKAGES):
-        return (
-            "onnxruntime and onnxruntime-gpu are both installed and hide each other; uninstall both, install the latter"
-        )
-    if "onnxruntime-gpu" not in found:
-        return "onnxruntime-gpu is not installed"
-    return (
-        "CUDA, cuDNN or the driver is missing or too old; `nvidia-smi` tells more, and the log with ALEXNET_GPU=prefer"
-    )
+    def _wrong_outputs(self) -> str | None:
+        """What is wrong with the outputs for a black and a white image, None where nothing is."""
+        outputs = self.run(np.stack([np.zeros(self.image_shape, np.uint8), np.full(self.image_shape, 255, np.uint8)]))
+        values = [outputs.probabilities] if outputs.ood_score is None else [outputs.probabilities, outputs.ood_score]
+        finite = all(bool(np.isfinite(value).all()) for value in values)
+        return None if finite else "computes NaN or infinity, for a black or a white image"

@@ -55,7 +55,7 @@ def decode(content: bytes, height: int, width: int, max_pixels: int = MAX_PIXELS
         with Image.open(io.BytesIO(content), formats=[kind.upper()]) as image:
             if image.width * image.height > max_pixels:  # judged by the header, before a pixel is decoded
                 raise _too_many_pixels(max_pixels)
-            pixels = _to_pixels(image, height, width)
+            pixels = from_image(image, height, width)
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
@@ -106,7 +106,8 @@ def _too_many_pixels(limit: int) -> ImageError:
     return ImageError("too_many_pixels", f"The image has more than {limit / 1e6:g} megapixels; shrink it.")
 
 
-def _to_pixels(image: Image.Image, height: int, width: int) -> npt.NDArray[np.uint8]:
+def from_image(image: Image.Image, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """A PIL image as uint8 [height, width, 3] RGB. Raises `ImageError` `unsupported_mode`, and what Pillow raises."""
     if image.format == "JPEG":
         image.draft(None, (width * _JPEG_MARGIN, height * _JPEG_MARGIN))
     image.load()

@@ -7,8 +7,9 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from alexnet import __version__
+from alexnet.inference.prediction import DEFAULT_TOP_K, MAX_TOP_K
 from serving.api import routes, schemas
-from serving.body.request import DEFAULT_TOP_K, MAX_TOP_K, TOP_K
+from serving.body.request import TOP_K
 from serving.context import REQUEST_ID
 from serving.errors import CODES
 from serving.settings import Settings

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from pydantic.json_schema import SkipJsonSchema
 
-from serving.body.request import DEFAULT_TOP_K
+from alexnet.inference.prediction import DEFAULT_TOP_K
 from serving.errors import CODES
 
 _BASE64: Final = {

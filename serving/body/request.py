@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from starlette.requests import ClientDisconnect, Request
 
+from alexnet.inference.prediction import DEFAULT_TOP_K, MAX_TOP_K
 from serving.body import json_body, multipart
 from serving.errors import RequestError
 from serving.settings import Settings
@@ -21,8 +22,6 @@ from serving.settings import Settings
 ONE: Final = "image"
 MANY: Final = "images"
 TOP_K: Final = "top_k"
-DEFAULT_TOP_K: Final = 5
-MAX_TOP_K: Final = 10
 
 _MULTIPART: Final = "multipart/form-data"
 _JSON: Final = "application/json"

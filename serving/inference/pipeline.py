@@ -16,6 +16,7 @@ import numpy.typing as npt
 from alexnet.errors import ImageError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode, to_png
+from alexnet.inference.prediction import Prediction, rank
 from serving.body.request import ClassifyRequest
 from serving.errors import RequestError
 from serving.inference.batching import MAX_BATCH, Batcher
@@ -23,9 +24,6 @@ from serving.limits import Pool
 from serving.metrics import Metrics
 from serving.settings import Settings
 
-Prediction = dict[str, Any]  # `predictions`, best first, and `unknown` where the model tells
-
-_SCORE_DIGITS: Final = 6  # float32 has no more that mean anything
 # What is decoded where it arrives, in about a tenth of a millisecond, or a few when someone tries hard.
 _SMALL_BYTES: Final = 8_192
 _SMALL_PIXELS: Final = 16_384
@@ -53,7 +51,7 @@ class Pipeline:
         self._in_flight = in_flight
         self._quick = _seconds(classifier) < _QUICK_SECONDS
         self._pool = Pool(concurrency, settings.queue, settings.time_limit)
-        self._batcher = Batcher(self._run_model, min(concurrency, classifier.runs), self._pool)
+        self._batcher = Batcher(self._run_model, min(concurrency, classifier.concurrency), self._pool)
 
     async def classify(self, request: ClassifyRequest) -> list[Prediction | RequestError]:
         """For each image of `request` its answer, or the error that it alone gets.
@@ -130,25 +128,18 @@ class Pipeline:
     def _run_model(
         self, pixels: npt.NDArray[np.uint8], alone: bool
     ) -> list[tuple[npt.NDArray[np.float32], bool | None]]:
-        """For each image its probabilities, and whether it is probably of no class."""
+        """For each image its probabilities, and whether it is probably none of the classes."""
         with self._metrics.stage("inference"):
-            answers = self._classifier.answer(pixels, alone=alone)
+            outputs = self._classifier.run(pixels, alone=alone)
         self._metrics.batch_size.observe(len(pixels))
-        unknown = [None] * len(pixels) if answers.unknown is None else answers.unknown.tolist()
-        return list(zip(answers.probabilities, unknown, strict=True))
+        is_ood = [None] * len(pixels) if outputs.is_ood is None else outputs.is_ood.tolist()
+        return list(zip(outputs.probabilities, is_ood, strict=True))
 
     def _name(self, row: tuple[npt.NDArray[np.float32], bool | None], count: int) -> Prediction:
-        probabilities, unknown = row
-        best = np.argsort(-probabilities, kind="stable")[:count].tolist()
-        scores = probabilities.tolist()
-        classes = self._classifier.classes
-        answer: Prediction = {
-            "predictions": [{"label": classes[i], "score": round(scores[i], _SCORE_DIGITS)} for i in best]
-        }
-        if unknown is not None:
-            answer["unknown"] = unknown
-        self._metrics.answers.labels(classes[best[0]]).inc()
-        return answer
+        probabilities, is_ood = row
+        prediction = Prediction(rank(probabilities, self._classifier.classes, count), is_ood)
+        self._metrics.answers.labels(prediction.label).inc()
+        return prediction
 
 
 def _seconds(classifier: Classifier) -> float:
@@ -157,6 +148,6 @@ def _seconds(classifier: Classifier) -> float:
     pixels = np.zeros((1, *classifier.image_shape), np.uint8)
     while sum(times) < _WARM_UP_SECONDS and len(times) < 10:
         started = time.perf_counter()
-        classifier.predict(pixels)
+        classifier.run(pixels)
         times.append(time.perf_counter() - started)
     return min(times)

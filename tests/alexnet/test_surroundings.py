@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from alexnet import surroundings
-from alexnet.inference import classifier
+from alexnet.inference import session
 from alexnet.surroundings import Finding
 
 
@@ -53,7 +53,7 @@ def test_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, content: str | 
 
 
 def test_both_packages_of_onnx_runtime_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(classifier, "installed_runtimes", lambda: ["onnxruntime", "onnxruntime-gpu"])
+    monkeypatch.setattr(session, "installed_runtimes", lambda: ["onnxruntime", "onnxruntime-gpu"])
     (finding,) = surroundings.runtime()
     assert finding.status == "problem"
     assert finding.found.endswith("by onnxruntime and onnxruntime-gpu")

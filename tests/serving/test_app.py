@@ -47,7 +47,7 @@ def test_an_answer_is_the_best_classes_best_first_and_says_which_model(make_app:
     values = [prediction["score"] for prediction in found]
     assert values == sorted(values, reverse=True)
     assert sum(values) == pytest.approx(1, abs=1e-5)
-    probabilities = app.api.classifier.predict(decode(PICTURE, SIDE, SIDE)[np.newaxis])[0]
+    probabilities = app.api.classifier.run(decode(PICTURE, SIDE, SIDE)[np.newaxis]).probabilities[0]
     assert values == pytest.approx(sorted(probabilities, reverse=True), abs=1e-6)
 
 
@@ -195,8 +195,8 @@ def test_the_root_leads_to_the_page(make_app: MakeApp) -> None:
     assert response.headers["location"] == "ui"
 
 
-def test_answers_of_a_model_that_tells_unknown_things_carry_it(tmp_path: Path) -> None:
-    app = App(Classifier(write_model(tmp_path / "model.onnx", tells_unknown=True), threads=1), Settings(), None)
+def test_answers_of_a_model_with_an_ood_output_carry_it(tmp_path: Path) -> None:
+    app = App(Classifier(write_model(tmp_path / "model.onnx", detects_ood=True), threads=1), Settings(), None)
     white, black = (encode(Image.new("RGB", (40, 40), colour), "PNG") for colour in ("white", "black"))
     assert app.post("/classify", content=white).json()["unknown"] is True
     body = app.post("/classify", content=black).json()

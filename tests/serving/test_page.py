@@ -463,7 +463,7 @@ def test_samples_are_test_images_of_the_data_set() -> None:
 def test_a_picture_of_nothing_known_is_said_to_be_that(
     new_page: NewPage, start_service: StartService, tmp_path: Path
 ) -> None:
-    model = write_model(tmp_path / "model.onnx", tells_unknown=True)
+    model = write_model(tmp_path / "model.onnx", detects_ood=True)
     with start_service(ALEXNET_MODEL=str(model)) as server:
         page = new_page(server)
         note = page.get_by_text("Probably none of these", exact=False).and_(page.locator("#unknown"))

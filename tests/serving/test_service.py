@@ -112,12 +112,12 @@ def test_curl_as_the_documentation_writes_it(service: Server, picture_file: Path
 def test_a_cat_is_a_cat_by_the_committed_model(fixture_images: Images) -> None:
     model = Classifier(MODEL, threads=1)
     cats = fixture_images.pixels[fixture_images.labels == CLASSES.index("cat")]
-    found = [model.classes[row.argmax()] for row in model.predict(cats)]
+    found = [model.classes[row.argmax()] for row in model.run(cats).probabilities]
     assert found.count("cat") > len(cats) / 2
     from PIL import Image
 
     first = decode(encode(Image.fromarray(cats[found.index("cat")])), *model.image_shape[:2])
-    assert model.classes[model.predict(first[None]).argmax()] == "cat"
+    assert model.classes[model.run(first[None]).probabilities.argmax()] == "cat"
 
 
 # --- what is sent is no image

@@ -18,7 +18,7 @@ NEW = ModelMetadata(name="other", classes=CLASSES, run="second", ood_threshold=0
 
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
-    return write_model(tmp_path / "model.onnx", tells_unknown=True)
+    return write_model(tmp_path / "model.onnx", detects_ood=True)
 
 
 def test_only_the_metadata_change(model: Path) -> None:
@@ -35,13 +35,13 @@ def test_only_the_metadata_change(model: Path) -> None:
 
 def test_answers_stay(model: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, SIDE, SIDE, 3), np.uint8)
-    before = Classifier(model, threads=1).answer(pixels)
+    before = Classifier(model, threads=1).run(pixels)
     rewrite_metadata.rewrite(model, NEW)
-    after = Classifier(model, threads=1).answer(pixels)
+    after = Classifier(model, threads=1).run(pixels)
     assert before.probabilities.tobytes() == after.probabilities.tobytes()
-    assert before.unknown_score is not None
-    assert after.unknown_score is not None
-    assert before.unknown_score.tobytes() == after.unknown_score.tobytes()
+    assert before.ood_score is not None
+    assert after.ood_score is not None
+    assert before.ood_score.tobytes() == after.ood_score.tobytes()
 
 
 def test_the_metrics_beside_it_name_the_new_file_and_keep_their_numbers(model: Path) -> None:

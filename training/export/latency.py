@@ -48,12 +48,12 @@ def race(
 
 def _repeats(runner: Classifier, batch: npt.NDArray[np.uint8]) -> int:
     """How often a turn runs the batch, after one run to warm up."""
-    runner.predict(batch)
+    runner.run(batch)
     return max(1, round(_SECONDS / _turn(runner, batch, 1)))
 
 
 def _turn(runner: Classifier, batch: npt.NDArray[np.uint8], repeats: int) -> float:
     begin = time.perf_counter()
     for _ in range(repeats):
-        runner.predict(batch)
+        runner.run(batch)
     return (time.perf_counter() - begin) / repeats

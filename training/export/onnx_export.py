@@ -138,7 +138,7 @@ def check_parity(network: nn.Module, classifier: Classifier, images: npt.NDArray
             batch = images[first : first + size]
             with torch.inference_mode():
                 expected = network(torch.from_numpy(batch)).numpy()
-            found = classifier.predict(batch)
+            found = classifier.run(batch).probabilities
             difference = float(np.abs(expected - found).max())
             largest = max(largest, difference)
             close = difference <= _TOLERANCE  # not a number is not close

@@ -69,7 +69,7 @@ def test_each_image_has_what_the_classifier_says_of_it_in_order(tiny: Path, tmp_
     assert [row["path"] for row in rows] == [str(file) for file in files]
     classifier = Classifier(tiny, threads=1)
     for file, row in zip(files, rows, strict=True):
-        (probabilities,) = classifier.predict(decode(file.read_bytes(), 32, 32)[None])
+        (probabilities,) = classifier.run(decode(file.read_bytes(), 32, 32)[None]).probabilities
         best = probabilities.argsort()[::-1][:2]
         assert [row["label"], row["label_2"]] == [CLASSES[i] for i in best]
         scores = [float(row["score"]), float(row["score_2"])]
@@ -113,7 +113,7 @@ def _ask(api: Any, content: bytes) -> Any:
     from serving.errors import RequestError
 
     (result,) = asyncio.run(api.pipeline.classify(ClassifyRequest([content], 5)))
-    return {"error": result.describe()} if isinstance(result, RequestError) else result
+    return {"error": result.describe()} if isinstance(result, RequestError) else result.describe()
 
 
 def test_an_error_does_not_hold_on_to_its_file(tiny: Path, mixed: Path) -> None:
@@ -128,7 +128,7 @@ def test_an_error_does_not_hold_on_to_its_file(tiny: Path, mixed: Path) -> None:
 def test_the_unknown_column_is_there_where_the_model_tells(
     session_path: Path, tmp_path: Path, mixed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = write_model(session_path / "predict" / "unknown.onnx", tells_unknown=True)
+    model = write_model(session_path / "predict" / "unknown.onnx", detects_ood=True)
     white = mixed / "white.png"
     white.write_bytes(to_png(np.full((32, 32, 3), 255, np.uint8)))
     rows = predict(model, tmp_path / "out.csv", CAT, white, mixed / "2 text.png", CAT)

@@ -80,7 +80,10 @@ def test_the_images_are_counted_by_who_is_right(
     models: tuple[Path, Path], data_root: Path, fixture_images: Images
 ) -> None:
     result = compare.compare(*models, data_root, batch_size=33)
-    a, b = (Classifier(model).predict(fixture_images.pixels).argmax(1) == fixture_images.labels for model in models)
+    a, b = (
+        Classifier(model).run(fixture_images.pixels).probabilities.argmax(1) == fixture_images.labels
+        for model in models
+    )
     assert result.only_first == sum(x and not y for x, y in zip(a, b, strict=True)) > 0
     assert result.only_second == sum(y and not x for x, y in zip(a, b, strict=True)) > 0
     assert (result.both_right, result.both_wrong) == ((a & b).sum(), (~a & ~b).sum())

@@ -38,7 +38,7 @@ def test_the_metrics_say_what_was_measured_on_what(
 ) -> None:
     report = json.loads((measured / "metrics.json").read_text())
     classifier = Classifier(small_model)
-    predicted = classifier.predict(fixture_images.pixels).argmax(1)
+    predicted = classifier.run(fixture_images.pixels).probabilities.argmax(1)
     assert report["model"] == {
         "name": "alexnet-cifar10",
         "sha256": files.sha256(small_model),

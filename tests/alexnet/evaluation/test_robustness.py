@@ -13,7 +13,7 @@ from alexnet.datasets import Images
 from alexnet.errors import UserError
 from alexnet.evaluation import corruptions, robustness
 from alexnet.evaluation.intervals import wilson
-from alexnet.inference.classifier import Answers
+from alexnet.inference.classifier import Outputs
 from tests.models import write_model
 
 
@@ -34,13 +34,13 @@ def test_the_accuracies_and_their_means_are_counted(
     def corrupt(pixels: npt.NDArray[np.uint8], name: str, severity: int) -> npt.NDArray[np.uint8]:
         return np.full_like(pixels, severity if name == "fog" else 9)
 
-    def ask(pixels: npt.NDArray[np.uint8]) -> Answers:
+    def ask(pixels: npt.NDArray[np.uint8]) -> Outputs:
         """Right about all that is not corrupted, about half of severity 3 of fog, and about nothing else."""
         asked = len(pixels)
         drawn = robustness.draw(fixture_images, 40)
         right = {3: asked // 2, 1: 0, 5: 0, 9: 0}.get(int(pixels.max()) if pixels.max() == pixels.min() else -1, asked)
         chosen = np.where(np.arange(asked) < right, drawn.labels, (drawn.labels + 1) % 10)
-        return Answers(np.eye(10, dtype=np.float32)[chosen])
+        return Outputs(np.eye(10, dtype=np.float32)[chosen])
 
     monkeypatch.setattr(corruptions, "corrupt", corrupt)
     found = robustness.measure(ask, fixture_images, 40)

@@ -38,7 +38,7 @@ def test_the_hardest_pairs_count_both_directions() -> None:
 
 
 def test_samples_are_confused_images_with_the_surest_first(small_model: Path, fixture_images: Images) -> None:
-    probabilities = Classifier(small_model).predict(fixture_images.pixels)
+    probabilities = Classifier(small_model).run(fixture_images.pixels).probabilities
     predicted = probabilities.argmax(1)
     confusion = score(fixture_images.labels, predicted, 10).confusion
     pairs = hardest_pairs(confusion, cifar10.CLASSES)

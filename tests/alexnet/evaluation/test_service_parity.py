@@ -24,7 +24,7 @@ Handler = Callable[[httpx.Request], httpx.Response]
 @pytest.fixture(scope="module")
 def model(session_path: Path) -> Path:
     """A model that tells unknown things."""
-    return write_model(session_path / "parity" / "model.onnx", tells_unknown=True)
+    return write_model(session_path / "parity" / "model.onnx", detects_ood=True)
 
 
 @pytest.fixture(scope="module")
@@ -106,12 +106,12 @@ def test_other_answers_are_counted_and_a_busy_service_is_asked_again(
     model: Path, answer: Callable[[Handler], None], fixture_images: Images
 ) -> None:
     classifier, pixels, busy = Classifier(model), fixture_images.pixels[:50], [503, 429]
-    own = classifier.answer(pixels)
+    own = classifier.run(pixels)
     told = own.probabilities.copy()
     second, best = np.argsort(told[3])[-2:]
     told[3, [best, second]] = told[3, [second, best]]
     told[7] *= 0.5
-    assert own.unknown is not None
+    assert own.is_ood is not None
     identity = {"name": "tiny", "sha256": classifier.sha256}
 
     def respond(request: httpx.Request) -> httpx.Response:
@@ -120,7 +120,7 @@ def test_other_answers_are_counted_and_a_busy_service_is_asked_again(
         if busy:
             return httpx.Response(busy.pop(), headers={"Retry-After": "0"}, json={"error": {}})
         results = []
-        for row, unknown in zip(told, own.unknown, strict=True):
+        for row, unknown in zip(told, own.is_ood, strict=True):
             order = np.argsort(-row)
             results.append(
                 {

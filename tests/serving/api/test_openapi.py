@@ -85,9 +85,9 @@ def test_files_have_a_picker_and_booleans_are_plain() -> None:
     assert "default" not in shapes["ImageResult"]["properties"]["unknown"]
 
 
-@pytest.mark.parametrize("tells_unknown", [False, True])
-def test_answers_have_the_shapes_that_are_described(tells_unknown: bool, tmp_path: Path) -> None:
-    model = write_model(tmp_path / "model.onnx", tells_unknown=tells_unknown)
+@pytest.mark.parametrize("detects_ood", [False, True])
+def test_answers_have_the_shapes_that_are_described(detects_ood: bool, tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.onnx", detects_ood=detects_ood)
     app = App(Classifier(model, threads=1), Settings(), None)
     picture = encode(photo())
     answers: list[tuple[type[BaseModel], Any]] = [

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 
-from serving.body.request import DEFAULT_TOP_K, ClassifyRequest, read_request
+from alexnet.inference.prediction import DEFAULT_TOP_K
+from serving.body.request import ClassifyRequest, read_request
 from serving.errors import RequestError
 from serving.limits import MemoryBudget
 from serving.settings import Settings

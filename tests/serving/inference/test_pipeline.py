@@ -36,7 +36,7 @@ class Threads:
         self.running: list[str] = []
         classifier = Classifier(model, threads=1)
         self.pipeline = Pipeline(classifier, Settings(**settings), Metrics(CollectorRegistry()), 2, in_flight)
-        decode, answer = pipeline.decode, classifier.answer
+        decode, answer = pipeline.decode, classifier.run
 
         def watched_decode(*arguments: Any) -> Any:
             self.decoding.append(threading.current_thread().name.partition("-")[0])
@@ -47,7 +47,7 @@ class Threads:
             return answer(*arguments, **options)
 
         monkeypatch.setattr(pipeline, "decode", watched_decode)
-        monkeypatch.setattr(classifier, "answer", watched_answer)
+        monkeypatch.setattr(classifier, "run", watched_answer)
 
     def ask(self, *images: bytes) -> Any:
         return asyncio.run(self.pipeline.classify(ClassifyRequest(list(images), 3)))
@@ -61,7 +61,7 @@ def test_a_small_image_that_is_alone_is_answered_where_it_arrives(
 ) -> None:
     threads = Threads(tiny_model, monkeypatch, lambda: 1)
     (result,) = threads.ask(SMALL)
-    assert len(result["predictions"]) == 3
+    assert len(result.top) == 3
     assert (threads.decoding, threads.running) == ([HERE], [HERE])
 
 
@@ -117,7 +117,7 @@ def test_who_finds_no_place_is_told_so_before_anything_is_decoded(
 def test_the_model_is_warm_before_the_first_request(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs: list[np.ndarray] = []
     classifier = Classifier(tiny_model, threads=1)
-    predict = classifier.predict
-    monkeypatch.setattr(classifier, "predict", lambda pixels: (runs.append(pixels), predict(pixels))[1])
+    run = classifier.run
+    monkeypatch.setattr(classifier, "run", lambda pixels: (runs.append(pixels), run(pixels))[1])
     Pipeline(classifier, Settings(), Metrics(CollectorRegistry()), 1, lambda: 1)
     assert runs

@@ -53,10 +53,10 @@ def held_out(data_root: Path, run: Path) -> Images:
 def test_the_file_is_small_and_serves(small_file: Path, small_model: Path, fixture_images: Images) -> None:
     assert small_file.stat().st_size < small_model.stat().st_size / 20
     model, whole = Classifier(small_file), Classifier(small_model)
-    assert model.tells_unknown
-    answers = model.answer(fixture_images.pixels)
+    assert model.detects_ood
+    answers = model.run(fixture_images.pixels)
     np.testing.assert_allclose(answers.probabilities.sum(1), 1, atol=1e-5)
-    expected = whole.predict(fixture_images.pixels).argmax(1)
+    expected = whole.run(fixture_images.pixels).probabilities.argmax(1)
     assert (answers.probabilities.argmax(1) == expected).mean() > 0.8  # a run of seconds is never sure
     assert list(small_file.parent.iterdir()) == [small_file]
 
@@ -87,9 +87,9 @@ def test_no_weight_is_so_large_that_older_cpus_overflow(small_file: Path) -> Non
 
 
 def test_the_threshold_keeps_95_of_100_validation_images(small_file: Path, data_root: Path, small_run: Path) -> None:
-    answers = Classifier(small_file).answer(held_out(data_root, small_run).pixels)
-    assert answers.unknown is not None
-    assert (~answers.unknown).mean() == pytest.approx(0.95, abs=0.01)
+    answers = Classifier(small_file).run(held_out(data_root, small_run).pixels)
+    assert answers.is_ood is not None
+    assert (~answers.is_ood).mean() == pytest.approx(0.95, abs=0.01)
 
 
 def test_no_other_temperature_suits_the_validation_images_better(
@@ -97,7 +97,7 @@ def test_no_other_temperature_suits_the_validation_images_better(
 ) -> None:
     images = held_out(data_root, small_run)
     model = Classifier(small_file)
-    probabilities = model.predict(images.pixels)
+    probabilities = model.run(images.pixels).probabilities
     found = trust.temperature_of(model)
     assert found is not None
     assert found.base != 1
@@ -132,8 +132,8 @@ def test_float16_answers_nearly_as_float32(tmp_path: Path, small_file: Path, sma
     assert (tmp_path / "half.onnx").stat().st_size == pytest.approx(small_model.stat().st_size / 2, rel=0.01)
     pixels = np.random.default_rng(0).integers(0, 256, (16, 32, 32, 3), np.uint8)
     half, whole = Classifier(tmp_path / "half.onnx"), Classifier(small_model)
-    assert half.predict(pixels).dtype == np.float32
-    np.testing.assert_allclose(half.predict(pixels), whole.predict(pixels), atol=5e-3)
+    assert half.run(pixels).probabilities.dtype == np.float32
+    np.testing.assert_allclose(half.run(pixels).probabilities, whole.run(pixels).probabilities, atol=5e-3)
 
 
 def test_evaluation_tells_calibration_and_unknown_things(
@@ -143,7 +143,7 @@ def test_evaluation_tells_calibration_and_unknown_things(
     evaluate.evaluate(small_file, data_root, tmp_path / "out", unknowns=tmp_path / "odd.npy")
     found = json.loads((tmp_path / "out" / "metrics.json").read_text())
     model = Classifier(small_file)
-    answers = model.answer(fixture_images.pixels)
+    answers = model.run(fixture_images.pixels)
     expected = calibration.reliability(answers.probabilities, fixture_images.labels).error
     assert found["calibration"]["expected_calibration_error"] == pytest.approx(expected, abs=1e-5)
     assert model.temperature is not None
@@ -152,8 +152,8 @@ def test_evaluation_tells_calibration_and_unknown_things(
     uncalibrated = calibration.cool(answers.probabilities, temperature)
     before = calibration.negative_log_likelihood(uncalibrated, fixture_images.labels)
     assert found["calibration"]["before"]["negative_log_likelihood"] == pytest.approx(before, abs=1e-5)
-    assert answers.unknown is not None
-    assert found["unknown"]["share_of_these_images"] == answers.unknown.mean()
+    assert answers.is_ood is not None
+    assert found["unknown"]["share_of_these_images"] == answers.is_ood.mean()
     assert list(found["unknown"]["against"]) == ["odd.npy", "noise", "flat"]
     assert found["unknown"]["against"]["odd.npy"]["images"] == 50
     assert (tmp_path / "out" / "reliability.png").stat().st_size > 5000
@@ -169,7 +169,7 @@ def test_unknown_images_need_a_model_that_scores_them(tmp_path: Path, small_mode
 def test_a_cpu_without_vnni_gives_the_same_answers(small_file: Path) -> None:
     pixels = older_cpu.read_pictures(4)
     theirs = older_cpu.answers_on(older_cpu.CPUS[0], small_file, pixels)
-    np.testing.assert_allclose(theirs, Classifier(small_file, threads=1).predict(pixels), atol=1e-3)
+    np.testing.assert_allclose(theirs, Classifier(small_file, threads=1).run(pixels).probabilities, atol=1e-3)
 
 
 def test_fine_tuning_brings_the_answers_closer(fixture_images: Images) -> None:

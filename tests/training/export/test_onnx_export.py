@@ -53,10 +53,10 @@ def test_only_the_number_of_images_is_open(small_model: Path) -> None:
 
 def test_any_number_of_images_equals_as_many_single_ones(classifier: Classifier, fixture_images: Images) -> None:
     pixels = fixture_images.pixels[:13]
-    singles = np.concatenate([classifier.predict(pixels[i : i + 1]) for i in range(13)])
+    singles = np.concatenate([classifier.run(pixels[i : i + 1]).probabilities for i in range(13)])
     assert np.ptp(singles, axis=0).max() > 1e-3  # the images differ to the model
     for size in (2, 7, 13):
-        np.testing.assert_allclose(classifier.predict(pixels[:size]), singles[:size], atol=1e-6)
+        np.testing.assert_allclose(classifier.run(pixels[:size]).probabilities, singles[:size], atol=1e-6)
 
 
 def test_the_file_answers_as_torch_does_on_images_that_the_export_has_not_seen(
@@ -65,12 +65,12 @@ def test_the_file_answers_as_torch_does_on_images_that_the_export_has_not_seen(
     pixels = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
     with torch.inference_mode():
         expected = network(torch.from_numpy(pixels)).numpy()
-    np.testing.assert_allclose(classifier.predict(pixels), expected, atol=1e-4)
+    np.testing.assert_allclose(classifier.run(pixels).probabilities, expected, atol=1e-4)
 
 
 def test_dropout_is_off(classifier: Classifier, small_model: Path, fixture_images: Images) -> None:
     pixels = fixture_images.pixels[:5]
-    assert np.array_equal(classifier.predict(pixels), classifier.predict(pixels))
+    assert np.array_equal(classifier.run(pixels).probabilities, classifier.run(pixels).probabilities)
     assert "Dropout" not in {node.op_type for node in onnx.load(small_model).graph.node}
 
 

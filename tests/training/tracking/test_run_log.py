@@ -427,7 +427,7 @@ def test_the_commands_of_the_page_train_resume_export_and_register(
     assert [(item.name, str(item.type), item.shape) for item in given] == [("probabilities", "float32", (-1, 10))]
     pixels = fixture_images.pixels[:5]
     found = loaded.predict(pixels)["probabilities"]
-    np.testing.assert_allclose(found, Classifier(model).predict(pixels), atol=1e-6)
+    np.testing.assert_allclose(found, Classifier(model).run(pixels).probabilities, atol=1e-6)
     assert math.isclose(float(found[0].sum()), 1, abs_tol=1e-5)
     with pytest.raises(mlflow.MlflowException):
         loaded.predict(pixels.astype(np.float32))

@@ -1,0 +1,77 @@
+"""ONNX Runtime sessions, on the CPU or on a GPU. The only import of onnxruntime in this package.
+
+In: the bytes of an ONNX file. Out: a session, or in one line why the GPU that was asked for cannot be used.
+"""
+
+import importlib.metadata
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Literal
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # since 1.29 it would report to Microsoft from the moment of its import
+
+import onnxruntime as ort
+
+Gpu = Literal["never", "prefer", "require"]
+
+CPU: Final = "CPUExecutionProvider"
+CUDA: Final = "CUDAExecutionProvider"
+VERSION: Final[str] = ort.__version__
+
+_PACKAGES: Final = ("onnxruntime", "onnxruntime-gpu")
+
+
+def open_session(content: bytes, threads: int, gpu: Gpu = "never") -> ort.InferenceSession:
+    """A session that computes with `threads` on the CPU, or on a GPU where one is wanted and can be used.
+
+    Raises what ONNX Runtime raises on a damaged file: it has a class of its own for each way.
+    """
+    options = ort.SessionOptions()
+    options.log_severity_level = 3  # errors only: the caller says what is wrong with the file
+    options.intra_op_num_threads = threads
+    # Threads that spin after a run would take the time of those that answer.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    if gpu == "never" or CUDA not in ort.get_available_providers():
+        return ort.InferenceSession(content, options, providers=[CPU])
+    ort.preload_dlls()  # CUDA and cuDNN may be pip's, in folders where nothing else looks
+    with _muted(gpu == "require"):
+        return ort.InferenceSession(content, options, providers=[CUDA, CPU])
+
+
+def installed_runtimes() -> list[str]:
+    """Which of the two packages of ONNX Runtime are installed. With both, the CPU one silently hides the other."""
+    found = []
+    for package in _PACKAGES:
+        try:
+            importlib.metadata.version(package)
+            found.append(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def why_no_gpu() -> str:
+    """What probably keeps ONNX Runtime from using a GPU here, with the remedy."""
+    found = installed_runtimes()
+    if len(found) == len(_PACKAGES):
+        return (
+            "onnxruntime and onnxruntime-gpu are both installed and hide each other; uninstall both, install the latter"
+        )
+    if "onnxruntime-gpu" not in found:
+        return "onnxruntime-gpu is not installed"
+    return (
+        "CUDA, cuDNN or the driver is missing or too old; `nvidia-smi` tells more, and the log with ALEXNET_GPU=prefer"
+    )
+
+
+@contextmanager
+def _muted(wanted: bool) -> Iterator[None]:
+    """Without ONNX Runtime's own lines on a GPU that it cannot use, where our one line is about to say so."""
+    try:
+        if wanted:
+            ort.set_default_logger_severity(4)  # fatal
+        yield
+    finally:
+        if wanted:
+            ort.set_default_logger_severity(2)  # warnings, its default; the current value cannot be read
