@@ -48,8 +48,12 @@ model: .venv/.dev ## the shipped model from its teacher to its card, in hours: t
 evaluate: .venv/.dev ## measure the committed model on the 10,000 test images
 	$(BIN)/alexnet evaluate $(DATA_FLAGS)
 
-fuzz: .venv/.dev ## 6,000 broken images and requests against the real service, for ten minutes at the most
+fuzz: .venv/.dev ## 6,000 broken images and requests against the real service, ten minutes at most; then `attack`
 	$(BIN)/python -m benchmarks.reliability fuzz
+	$(BIN)/python -m benchmarks.reliability attack
+
+attack: .venv/.dev ## ordinary requests while others attack, a minute for each attack, within 512 MiB
+	$(BIN)/python -m benchmarks.reliability attack
 
 bench: .venv/.dev ## speed beside other servers, a verdict per target, docs/benchmarks.md; QUICK=--quick for minutes less
 	$(BIN)/python -m benchmarks.serving $(QUICK)
@@ -75,4 +79,4 @@ container: .venv/.serving .venv/.sbom ## a container image with docker or podman
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-.PHONY: serve test check train reproduce model evaluate fuzz bench container help
+.PHONY: serve test check train reproduce model evaluate fuzz attack bench container help

@@ -23,8 +23,8 @@ from alexnet import datasets, files
 from alexnet.datasets import Fingerprint, cifar10
 from alexnet.errors import UserError
 from alexnet.markdown import table
+from alexnet.paths import ROOT
 from benchmarks import models, records
-from benchmarks.harness import ROOT
 from benchmarks.records import Row, value
 from benchmarks.verdict import Verdict, ratio
 
@@ -41,14 +41,14 @@ def measure(root: Path, model: Path, peer_images: int) -> list[dict[str, Any]]:
         command = ["-m", "alexnet", "evaluate", str(model), "--data", str(root), "--output", folder]
         started = time.perf_counter()
         subprocess.run([sys.executable, *command], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        rows = [_row(OURS, files.sha256(model)[:12], len(images), time.perf_counter() - started)]
+        ours = _row(OURS, files.sha256(model)[:12], len(images), time.perf_counter() - started)
         paths = [Path(folder, name) for name in ("pixels.npy", "labels.npy")]
-        for path, array in zip(paths, (images.pixels, images.labels), strict=True):
-            np.save(path, array[:peer_images])
+        np.save(paths[0], images.pixels[:peer_images])
+        np.save(paths[1], images.labels[:peer_images])
         loop = [sys.executable, "benchmarks/peers/torchvision_evaluation.py", *map(str, paths)]
         done = subprocess.run(loop, cwd=ROOT, check=True, capture_output=True, text=True)
     found = json.loads(done.stdout)
-    return [*rows, _row(PEER, "", found["images"], found["seconds"])]
+    return [ours, _row(PEER, "", found["images"], found["seconds"])]
 
 
 def _row(system: str, sha256: str, images: int, seconds: float) -> dict[str, Any]:

@@ -82,7 +82,8 @@ def profile(path: Path, threads: int, batch: int) -> list[dict[str, Any]]:
 
 def _time(path: Path, threads: int, batch: int, seconds: float) -> dict[str, Any]:
     session = ort.InferenceSession(path, _options(threads), providers=["CPUExecutionProvider"])
-    pixels, times = _pixels(batch), []
+    pixels = _pixels(batch)
+    times: list[float] = []
     for _ in range(_WARM_UP_RUNS):
         session.run(["probabilities"], {"pixels": pixels})
     until = time.perf_counter() + seconds

@@ -96,5 +96,5 @@ def measure(url: str, path: str, kind: str, bodies: Sequence[bytes], clients: in
         raise RuntimeError(f"wrk failed:\n{done.stdout}{done.stderr}")
     found = json.loads(line[1])
     good = found["requests"] - found["errors"]
-    latencies = (found[name] / 1000 for name in ("p50", "p95", "p99"))
-    return Measured(good / (found["microseconds"] / 1e6), *latencies, found["errors"])
+    p50, p95, p99 = (found[name] / 1000 for name in ("p50", "p95", "p99"))
+    return Measured(good / (found["microseconds"] / 1e6), p50, p95, p99, found["errors"])

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from alexnet.datasets.cifar10 import CLASSES, SIDE
-from benchmarks.harness import ROOT
+from alexnet.paths import ROOT
 
 SHIPPED: Final = ROOT / "models" / "alexnet" / "model.onnx"
 FRESH: Final = ROOT / "runs" / "benchmarks" / "float32-fresh-weights.onnx"

@@ -18,8 +18,7 @@ import numpy.typing as npt
 
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode
-from alexnet.paths import ROOT
-from serving.settings import MODEL
+from alexnet.paths import MODEL, ROOT
 
 CPUS: Final = ("Haswell", "Skylake-Client")  # AVX2; the multiplications of 8-bit integers that VNNI came to replace
 EMULATOR: Final = "qemu-x86_64"

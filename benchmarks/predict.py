@@ -37,7 +37,7 @@ from alexnet.inference.classifier import Classifier
 from alexnet.inference.cpus import usable_cpus
 from alexnet.inference.decode import MAX_PIXELS, decode
 from alexnet.markdown import replace_section, table
-from benchmarks.harness import ROOT
+from alexnet.paths import ROOT
 from benchmarks.records import describe_model
 
 RESULT: Final = ROOT / "benchmarks" / "results" / "predict.csv"
@@ -68,7 +68,7 @@ def compare(model: Path, rounds: int, folder: Path) -> list[Row]:
     """ONNX Runtime alone, decoding alone and the whole, in turns: for each kind and round a row of each."""
     classifier = Classifier(model)
     height, width, _ = classifier.image_shape
-    rows = []
+    rows: list[Row] = []
     for kind, size, count in KINDS:
         paths = _pictures(folder / str(len(rows)), size, count)
         pixels = np.stack([decode(path.read_bytes(), height, width) for path in paths])
@@ -115,8 +115,8 @@ def scale(model: Path, most: int, folder: Path) -> list[Row]:
         done: list[str] = []
 
         def run(command: list[str] = command, code: str = code, done: list[str] = done) -> None:
-            told = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
-            done.append(subprocess.run([sys.executable, "-c", code, *command], check=True, **told).stdout)
+            started = [sys.executable, "-c", code, *command]
+            done.append(subprocess.run(started, check=True, capture_output=True, text=True, cwd=ROOT).stdout)
 
         row = _timed(run)
         peak = int(re.findall(r"VmHWM:\s+(\d+) kB", done[0])[0]) / 1024

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from alexnet import environment, files
-from alexnet.paths import MODEL
-from benchmarks.harness import ROOT
+from alexnet.paths import MODEL, ROOT
 from benchmarks.verdict import Verdict, lines
 
 RESULTS: Final = ROOT / "benchmarks" / "results"
@@ -42,7 +41,7 @@ def write(
     }
     hardware = f"{slug(common['cpu'].partition('(')[0])}-{common['cpus']}-cpus"
     header = [*MEASURED_WITH, *rows[0]]
-    texts = [{**common, **{name: _text(value) for name, value in row.items()}} for row in rows]
+    texts: list[Row] = [{**common, **{name: _text(value) for name, value in row.items()}} for row in rows]
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob(f"{kind}-{hardware}-*.csv"):
         old.unlink()

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from alexnet import files
 from alexnet.markdown import replace_section, table
+from alexnet.paths import ROOT
 from benchmarks import evaluate, inference, records, serving, startup, training
-from benchmarks.harness import ROOT
 from benchmarks.records import Row, choose, value
 from benchmarks.systems import RUNTIME
 

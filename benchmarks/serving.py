@@ -43,7 +43,8 @@ def measure(
     chosen: Sequence[System], models_: dict[str, Path], rounds: int, seconds: float, seed: int = 0
 ) -> list[dict[str, Any]]:
     """A row for each system, model, number of clients and round; the order is another in each round."""
-    rng, rows = random.Random(seed), []
+    rng = random.Random(seed)
+    rows: list[dict[str, Any]] = []
     for round_ in range(1, rounds + 1):
         tasks = [(name, system) for name in models_ for system in (*chosen, None)]
         rng.shuffle(tasks)
@@ -64,7 +65,7 @@ def measure(
 
 def measure_system(system: System, model: Path, seconds: float) -> list[dict[str, Any]]:
     """A row for each number of clients and images in a request."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     per_second = 0.0  # images, as measured last
     with system.serve(model) as server:
         systems.check(system, server, model)

@@ -24,8 +24,9 @@ from alexnet.datasets.cifar10 import CLASSES, SIDE
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode
+from alexnet.paths import ROOT
 from benchmarks import load
-from benchmarks.harness import PORT, ROOT, Server, running
+from benchmarks.harness import PORT, Server, running
 
 PEERS: Final = ROOT / ".venv-peers"
 PINS: Final = ROOT / "requirements" / "peers.txt"

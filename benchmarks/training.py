@@ -21,8 +21,8 @@ import numpy as np
 
 from alexnet.datasets import cifar10
 from alexnet.markdown import table
+from alexnet.paths import ROOT
 from benchmarks import records
-from benchmarks.harness import ROOT
 from benchmarks.records import Row, choose, value
 from benchmarks.verdict import Verdict, ratio
 

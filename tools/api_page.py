@@ -10,9 +10,9 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic.fields import FieldInfo
 
 from alexnet.markdown import replace_section
-from alexnet.paths import ROOT
+from alexnet.paths import MODEL, ROOT
 from serving.errors import CODES
-from serving.settings import MODEL, PREFIX, Settings
+from serving.settings import PREFIX, Settings
 
 PAGE: Final = ROOT / "docs" / "api.md"
 _ROOT: Final = MODEL.parent.parent.parent

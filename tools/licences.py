@@ -45,11 +45,13 @@ def declared(facts: PackageMetadata) -> str:
 
     https://packaging.python.org/en/latest/specifications/core-metadata/#license-expression
     """
-    words = (facts.get("License") or "").strip()
+    licences = facts.get_all("License") or ()
+    words = next(iter(licences), "").strip()
     if "\n" in words:
         words = ""  # the whole text of a licence
     classifiers = [line.split(" :: ")[-1] for line in facts.get_all("Classifier") or () if line.startswith("License")]
-    return facts.get("License-Expression") or words or ", ".join(classifiers) or "not declared"
+    expressions = facts.get_all("License-Expression") or ()
+    return next(iter(expressions), "") or words or ", ".join(classifiers) or "not declared"
 
 
 def _pinned(name: str) -> list[str]:

@@ -59,7 +59,8 @@ def _without_metadata(model: onnx.ModelProto) -> bytes:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.metadata_props[:]
-    return copy.SerializeToString(deterministic=True)
+    content: bytes = copy.SerializeToString(deterministic=True)
+    return content
 
 
 def _carry_over(metrics: Path, old: str, new: str, size: int) -> None:

@@ -6,16 +6,17 @@ In: the service with the committed model (or the one that ALEXNET_MODEL names), 
 
 import os
 from pathlib import Path
+from typing import Final, Literal
 
 from playwright.sync_api import Browser
 
-from benchmarks.harness import ROOT, serving
-from serving.settings import MODEL
+from alexnet.paths import MODEL, ROOT
+from benchmarks.harness import serving
 from tools.browser import launch
 
 FOLDER = ROOT / "docs" / "screenshots"
 # Name: width, height, colour scheme, whether it is a phone.
-VIEWS = {
+VIEWS: Final[dict[str, tuple[int, int, Literal["light", "dark"], bool]]] = {
     "ui-light": (1200, 900, "light", False),
     "ui-dark": (1200, 900, "dark", False),
     "ui-phone": (360, 800, "light", True),

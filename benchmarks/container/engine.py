@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploy.container import NAME, ROOT, VARIANTS, find_backend
+from alexnet.paths import ROOT
+from deploy.container import NAME, VARIANTS, find_backend
 
 PYTHON_IMAGE = "docker.io/library/python:3.11-slim"
 # Debian 12 has Python 3.11. For where no registry of images can be reached.

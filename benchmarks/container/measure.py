@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from alexnet import environment, markdown
+from alexnet.paths import ROOT
 from benchmarks.container import engine as engines
 from benchmarks.container.service import Image, Service, harden, memory_bytes, start
-from benchmarks.harness import ROOT
 from benchmarks.records import describe_model
 
 RESULT = ROOT / "benchmarks" / "results" / "container.json"

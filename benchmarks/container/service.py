@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
+from alexnet.paths import ROOT
 from benchmarks.container.engine import LIMITS, Engine
-from deploy.container import ROOT
 
 CLIENT = Path(__file__).parent / "ask.py"
 IMAGES = ROOT / "tests" / "data" / "cifar10"

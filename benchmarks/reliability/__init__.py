@@ -1,0 +1,1 @@
+"""What it takes to break the service: `python -m benchmarks.reliability`, and docs/reliability.md from its results."""
