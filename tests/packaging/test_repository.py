@@ -1,0 +1,44 @@
+"""What strangers expect in a repository is there, and true."""
+
+import re
+
+import pytest
+import yaml
+
+from alexnet import __version__
+from alexnet.cli import main
+from alexnet.paths import ROOT
+
+CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+RENAMED = re.findall(r"^\| (\w+) \| `(--[\w-]+)`.*? \| `(--[\w-]+)`", CHANGELOG, re.MULTILINE)
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == __version__
+    assert re.findall(r"^## (\S+)$", CHANGELOG, re.MULTILINE)[0] == __version__
+
+
+def test_the_workflow_runs_the_same_checks_as_any_machine() -> None:
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    assert any(".ci/run" in step.get("run", "") for job in jobs.values() for step in job["steps"])
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    makefile = (ROOT / "Makefile").read_text()
+    for hook in hooks:
+        assert f"$(BIN)/{hook['entry'].split()[0].removeprefix('.venv/bin/')}" in makefile
+
+
+@pytest.mark.parametrize(("command", "old", "new"), RENAMED)
+def test_a_renamed_flag_is_renamed(command: str, old: str, new: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    flags = set(re.findall(r"--[a-z][\w-]*", capsys.readouterr().out))
+    assert new in flags
+    assert old not in flags
+
+
+def test_no_page_names_a_file_that_is_not_there() -> None:
+    for page in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md"):
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^):#]+)\)|`((?:docs|models|\.ci)/[\w./-]*)`", text):
+            assert (ROOT / (link[0] or link[1])).exists(), f"{page}: {link}"
