@@ -14,9 +14,10 @@ from starlette.responses import JSONResponse, Response
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.prediction import Prediction
 from serving.api import openapi, pages, routes
-from serving.body.request import ClassifyRequest, read_request
+from serving.body.request import BodyReader
 from serving.context import JSON_HEADERS
 from serving.errors import RequestError
+from serving.inference.pending import Disconnected
 from serving.inference.pipeline import Pipeline
 from serving.limits import memory_budget
 from serving.metrics import CONTENT_TYPE, Metrics
@@ -42,7 +43,8 @@ class Api:
         self.metrics = metrics
         self._settings = settings
         self._memory = memory_budget(settings)
-        self.pipeline = Pipeline(classifier, settings, metrics, concurrency, in_flight)
+        self.pipeline = Pipeline(classifier, settings, metrics, self._memory, concurrency, in_flight)
+        self._reader = BodyReader(settings, len(classifier.classes), self.pipeline.offload)
         self._model: dict[str, Any] = {"name": classifier.name, "sha256": classifier.sha256}
         metrics.model_info.labels(**self._model, provider=classifier.provider, degraded=str(classifier.degraded)).set(1)
         if classifier.degraded:  # the CPU in place of the GPU that was wanted: every answer says so
@@ -64,7 +66,8 @@ class Api:
     async def classify(self, request: Request) -> Response:
         """One image: its best classes, best first."""
         with self._memory.hold() as hold:
-            (result,) = await self.pipeline.classify(await self._read(request, hold, batch=False))
+            images = await self._reader.read(request, hold, batch=False)
+            (result,) = await self.pipeline.classify(images, _disconnected(request))
         if isinstance(result, RequestError):
             raise result
         return self._respond(result.describe())
@@ -72,7 +75,8 @@ class Api:
     async def classify_batch(self, request: Request) -> Response:
         """Many images: for each, in order, its best classes or its error."""
         with self._memory.hold() as hold:
-            results = await self.pipeline.classify(await self._read(request, hold, batch=True))
+            images = await self._reader.read(request, hold, batch=True)
+            results = await self.pipeline.classify(images, _disconnected(request))
         for result in results:
             if isinstance(result, RequestError):
                 self.metrics.errors.labels(result.code).inc()
@@ -81,8 +85,8 @@ class Api:
     async def preview(self, request: Request) -> Response:
         """One image as the model sees it: a PNG file of its pixels. Classifying that file gives the same scores."""
         with self._memory.hold() as hold:
-            images = (await self._read(request, hold, batch=False)).images
-            content = await self.pipeline.preview(images[0])
+            images = (await self._reader.read(request, hold, batch=False)).images
+            content = await self.pipeline.preview(images[0], _disconnected(request))
         return Response(content, media_type="image/png")
 
     async def model(self, _: Request) -> Response:
@@ -103,13 +107,18 @@ class Api:
         described = openapi.describe(len(self.classifier.classes), self._settings)
         return JSONResponse(described, headers=JSON_HEADERS)
 
-    async def _read(self, request: Request, hold: Callable[[int], None], *, batch: bool) -> ClassifyRequest:
-        return await read_request(request, self._settings, len(self.classifier.classes), hold, batch=batch)
-
     def _respond(self, body: dict[str, Any]) -> Response:
         with self.metrics.stage("encode"):
             content = json.dumps({**body, "model": self._model}, separators=(",", ":"))
             return Response(content, media_type="application/json", headers=JSON_HEADERS)
+
+
+def _disconnected(request: Request) -> Disconnected:
+    async def wait() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    return wait
 
 
 def _batch(results: Sequence[Prediction | RequestError]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ CODES: Final[dict[str, Code]] = {
     "body_too_large": Code(413, "The body is larger than the limit."),
     "too_many_images": Code(413, "The request holds more images than one request may."),
     "unsupported_media_type": Code(415, "The content type or content encoding of the body is not one that is read."),
+    "client_gone": Code(499, "In metrics and logs alone: the client closed the connection before its answer."),
     "client_error": Code(400, "Any other mistake of the request."),
     "internal_error": Code(500, "A mistake of ours; the log has it under the request id."),
     "overloaded": Code(503, "More requests wait than may; try again after `Retry-After` seconds."),

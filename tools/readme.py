@@ -18,8 +18,8 @@ from alexnet.inference.prediction import DEFAULT_TOP_K
 from alexnet.markdown import megabytes, replace_section
 from alexnet.paths import ROOT
 from serving.app import Api
-from serving.body.request import ClassifyRequest
 from serving.errors import RequestError
+from serving.inference.pipeline import ClassifyRequest
 from serving.metrics import Metrics
 from serving.settings import Settings
 

@@ -6,10 +6,10 @@ nothing is fetched from anywhere, and nothing is written to disk.
 """
 
 import asyncio
+import functools
 import io
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -17,6 +17,8 @@ from starlette.requests import ClientDisconnect, Request
 from alexnet.inference.prediction import DEFAULT_TOP_K, MAX_TOP_K
 from serving.body import json_body, multipart
 from serving.errors import RequestError
+from serving.inference.pipeline import ClassifyRequest
+from serving.inference.scheduler import Cost
 from serving.settings import Settings
 
 ONE: Final = "image"
@@ -27,40 +29,45 @@ _MULTIPART: Final = "multipart/form-data"
 _JSON: Final = "application/json"
 _MAX_TEXT_FIELDS: Final = 16
 _SMALL_BYTES: Final = 65_536  # of a body that is parsed where it arrives; a larger one in a thread
+# Bytes that parsing takes for each of the body, beside it: a form's files are copied out of it; JSON becomes a text,
+# the text of each image, and its bytes.
+_PARSING_BYTES: Final = {_MULTIPART: 1, _JSON: 3}
+_PARSING_SECONDS: Final = 2e-8  # for a byte
 Fields = dict[str, list[Any]]
 # Counts bytes that are held for a request. Raises `RequestError` `overloaded` when there is no room for them.
 Hold = Callable[[int], None]
+# Runs a function that takes so many bytes and so long off the event loop.
+Offload = Callable[[Callable[[], Fields], Cost], Awaitable[Fields]]
 
 
-@dataclass(frozen=True)
-class ClassifyRequest:
-    """What a client asks for. An image that could not be read stands as its error, in its own place."""
+class BodyReader:
+    """Reads requests to a model of so many `classes`; large bodies are parsed by `offload`."""
 
-    images: list[bytes | RequestError]
-    top_k: int
+    def __init__(self, settings: Settings, classes: int, offload: Offload) -> None:
+        self._settings = settings
+        self._classes = classes
+        self._offload = offload
 
+    async def read(self, request: Request, hold: Hold, *, batch: bool) -> ClassifyRequest:
+        """The images of `request`; with `batch` any number up to the limit, without it exactly one.
 
-async def read_request(
-    request: Request, settings: Settings, classes: int, hold: Hold, *, batch: bool
-) -> ClassifyRequest:
-    """The images of `request`; with `batch` any number up to the limit, without it exactly one.
-
-    `classes` bounds `top_k`; `hold` is told of each chunk of the body. Raises `RequestError` when there is no image, or
-    the body is too large, too slow, malformed or of an unknown type.
-    """
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise RequestError("unsupported_media_type", "The body is compressed; send it without Content-Encoding.")
-    content_type = request.headers.get("content-type", "")
-    media_type = content_type.partition(";")[0].strip().lower()
-    if media_type not in (_MULTIPART, _JSON) and (batch or not _is_raw(media_type)):
-        raise _unsupported(media_type, batch)
-    body = await _receive(request, settings, hold)
-    if _is_raw(media_type):
-        fields: Fields = {ONE: [body]}
-    else:
-        arguments = (body, content_type, media_type, settings.max_images, batch)
-        fields = _parse(*arguments) if len(body) <= _SMALL_BYTES else await asyncio.to_thread(_parse, *arguments)
-    return _to_classify_request(fields, request, settings.max_images, classes, batch)
+        `hold` is told of each chunk of the body. Raises `RequestError` when there is no image, or the body is too
+        large, too slow, malformed or of an unknown type.
+        """
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise RequestError("unsupported_media_type", "The body is compressed; send it without Content-Encoding.")
+        content_type = request.headers.get("content-type", "")
+        media_type = content_type.partition(";")[0].strip().lower()
+        max_images = self._settings.max_images
+        if media_type not in (_MULTIPART, _JSON) and (batch or not _is_raw(media_type)):
+            raise _unsupported(media_type, batch)
+        body = await _receive(request, self._settings, hold)
+        if _is_raw(media_type):
+            return _to_classify_request({ONE: [body]}, request, 1, self._classes, batch)
+        parse = functools.partial(_parse, body, content_type, media_type, max_images, batch)
+        cost = Cost(_PARSING_BYTES[media_type] * len(body), _PARSING_SECONDS * len(body))
+        fields = parse() if len(body) <= _SMALL_BYTES else await self._offload(parse, cost)
+        return _to_classify_request(fields, request, max_images, self._classes, batch)
 
 
 async def _receive(request: Request, settings: Settings, hold: Hold) -> bytes:

@@ -3,12 +3,13 @@
 In: a `ClassifyRequest`, the bytes of images. Out: in the place of each its prediction, or the error that it alone gets.
 A single small image, as the model wants them, is decoded where it arrives, and while there is no other request a quick
 model runs there as well: handing it to a thread and back takes longer than it would keep anyone waiting. Everything
-else is decoded in the threads of the pool.
+else is decoded by the scheduler, while the model already runs on what is decoded.
 """
 
 import time
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,18 +18,31 @@ from alexnet.errors import ImageError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode, to_png
 from alexnet.inference.prediction import Prediction, rank
-from serving.body.request import ClassifyRequest
 from serving.errors import RequestError
 from serving.inference.batching import MAX_BATCH, Batcher
-from serving.limits import Pool
+from serving.inference.pending import Disconnected, PendingRequest
+from serving.inference.scheduler import Cost, Scheduler, Steps
+from serving.limits import AdmissionControl, MemoryBudget
 from serving.metrics import Metrics
 from serving.settings import Settings
+
+# Of one image: probabilities float32 [classes], whether it is probably none of them, and its OOD score.
+Row = tuple[npt.NDArray[np.float32], bool | None, float | None]
+Result = TypeVar("Result")
 
 # What is decoded where it arrives, in about a tenth of a millisecond, or a few when someone tries hard.
 _SMALL_BYTES: Final = 8_192
 _SMALL_PIXELS: Final = 16_384
 _QUICK_SECONDS: Final = 0.003  # for a run of the model, during which no other request is looked at
 _WARM_UP_SECONDS: Final = 0.05
+
+
+@dataclass(frozen=True)
+class ClassifyRequest:
+    """What a client asks for. An image that could not be read stands as its error, in its own place."""
+
+    images: list[bytes | RequestError]
+    top_k: int
 
 
 class Pipeline:
@@ -42,62 +56,99 @@ class Pipeline:
         classifier: Classifier,
         settings: Settings,
         metrics: Metrics,
+        memory: MemoryBudget,
         concurrency: int,
         in_flight: Callable[[], int],
     ) -> None:
         self._classifier = classifier
         self._metrics = metrics
+        self._memory = memory
         self._max_pixels = settings.max_pixels
+        self._time_limit = settings.time_limit
         self._in_flight = in_flight
         self._quick = _seconds(classifier) < _QUICK_SECONDS
-        self._pool = Pool(concurrency, settings.queue, settings.time_limit)
-        self._batcher = Batcher(self._run_model, min(concurrency, classifier.concurrency), self._pool)
+        self._admission = AdmissionControl(concurrency + settings.queue)
+        self._scheduler = Scheduler(concurrency, memory)
+        self._batcher = Batcher(self._run_model, min(concurrency, classifier.concurrency))
 
-    async def classify(self, request: ClassifyRequest) -> list[Prediction | RequestError]:
-        """For each image of `request` its answer, or the error that it alone gets.
+    async def classify(
+        self, request: ClassifyRequest, disconnected: Disconnected | None = None
+    ) -> list[Prediction | RequestError]:
+        """For each image of `request` its prediction, or the error that it alone gets.
 
-        Raises `RequestError`: `overloaded` when too much waits, `timed_out` when it takes too long.
+        Raises `RequestError`: `overloaded` when too much waits, `timed_out` when it takes too long, `client_gone` when
+        `disconnected` returns first. Small single images are not worth to watch for that.
         """
         asked = time.perf_counter()
-        if len(request.images) == 1:
-            self._pool.check()
-            pixels = self._decode_small(request.images[0])
-            if isinstance(pixels, RequestError):
-                return [pixels]
-            if pixels is not None:
-                if self._quick and self._in_flight() == 1 and not self._pool.pending:
-                    self._begin(asked)
-                    (row,) = self._run_model(pixels[None], True)
-                else:
-                    (row,) = await self._batcher.run(pixels[None], lambda: self._begin(asked))
-                return [self._name(row, request.top_k)]
-
-        def work() -> list[Prediction | RequestError]:
-            self._begin(asked)
-            return self.classify_blocking(request)
-
-        return await self._pool.run(work)
-
-    def classify_blocking(self, request: ClassifyRequest) -> list[Prediction | RequestError]:
-        """The same, all of it in this thread but the model."""
+        self._admission.check()
         results: list[Any] = list(request.images)
-        pixels = np.empty((len(results), *self._classifier.image_shape), np.uint8)
-        with self._metrics.stage("decode"):
-            for place, image in enumerate(request.images):
-                try:
-                    pixels[place] = self._decode(image)
-                except RequestError as error:
-                    results[place] = error
-        places = [place for place, result in enumerate(results) if not isinstance(result, RequestError)]
-        for first in range(0, len(places), MAX_BATCH):
-            run = places[first : first + MAX_BATCH]
-            for place, row in zip(run, self._batcher.run_in_turn(pixels[run]), strict=True):
-                results[place] = self._name(row, request.top_k)
-        return results
+        small = self._decode_small(results[0]) if len(results) == 1 else None
+        if isinstance(small, RequestError):
+            return [small]
+        if small is not None and self._quick and self._in_flight() == 1 and not self._admission.pending:
+            self._observe_wait(asked)
+            return self._name(self._run_model(small[None], True), request.top_k)
+        pending = PendingRequest(self._admission, self._scheduler, self._batcher)
+        if small is not None:
+            pending.infer(small[None], lambda: self._observe_wait(asked), lambda rows: _place(results, [0], rows))
+        else:
+            pending.decode(self._decode_and_infer(results, pending, asked))
+        await pending.wait(self._time_limit, disconnected if small is None else None)
+        return self._name(results, request.top_k)
 
-    async def preview(self, image: bytes | RequestError) -> bytes:
-        """The PNG file of the image as the model sees it. Raises `RequestError`."""
-        return await self._pool.run(lambda: to_png(self._decode(image)))
+    async def preview(self, image: bytes | RequestError, disconnected: Disconnected | None = None) -> bytes:
+        """The PNG file of the image as the model sees it. Raises `RequestError`, as `classify` does."""
+        content: list[bytes] = []
+
+        def steps() -> Steps:
+            yield self._cost(image)
+            content.append(to_png(self._decode(image)))
+
+        pending = PendingRequest(self._admission, self._scheduler, self._batcher)
+        pending.decode(steps())
+        await pending.wait(self._time_limit, disconnected)
+        return content[0]
+
+    async def offload(self, work: Callable[[], Result], cost: Cost) -> Result:
+        """What `work` returns, run in a thread as a step of that cost, so that the event loop can go on."""
+        found: list[Result] = []
+
+        def steps() -> Steps:
+            yield Cost(min(cost.bytes, self._memory.decode_limit), cost.seconds)
+            found.append(work())
+
+        pending = PendingRequest(AdmissionControl(1), self._scheduler, self._batcher)
+        pending.decode(steps())
+        await pending.wait(self._time_limit)
+        return found[0]
+
+    def _decode_and_infer(self, results: list[Any], pending: PendingRequest, asked: float) -> Steps:
+        """Replace the images in `results` by what the model says, or by errors; a step is one image's decoding."""
+        self._observe_wait(asked)
+        places: list[int] = []
+        pixels = self._new_pixels(len(results))
+        for place, image in enumerate(results):
+            try:
+                yield self._cost(image)
+                with self._metrics.stage("decode"):
+                    pixels[len(places)] = self._decode(image)
+            except RequestError as error:
+                results[place] = error
+                continue
+            places.append(place)
+            if len(places) == MAX_BATCH:
+                self._infer(pixels, places, results, pending)
+                places, pixels = [], self._new_pixels(len(results) - place - 1)
+        if places:
+            self._infer(pixels[: len(places)], places, results, pending)
+
+    def _infer(
+        self, pixels: npt.NDArray[np.uint8], places: list[int], results: list[Any], pending: PendingRequest
+    ) -> None:
+        pending.infer(pixels, _nothing, lambda rows: _place(results, places, rows))
+
+    def _new_pixels(self, images: int) -> npt.NDArray[np.uint8]:
+        return np.empty((min(images, MAX_BATCH), *self._classifier.image_shape), np.uint8)
 
     def _decode_small(self, image: bytes | RequestError) -> npt.NDArray[np.uint8] | RequestError | None:
         """Pixels or an error at once; None for an image that may take its time."""
@@ -121,25 +172,41 @@ class Pipeline:
             return decode(image, height, width, max_pixels or self._max_pixels)
         except ImageError as error:
             raise RequestError.of(error) from error
+        except MemoryError as error:
+            raise RequestError("overloaded", "There is not enough memory for the image; try again later.") from error
 
-    def _begin(self, asked: float) -> None:
+    def _cost(self, image: bytes | RequestError) -> Cost:
+        """What decoding takes. Raises `RequestError` for an image that can never be decoded here."""
+        return Cost(0, 0.0)
+
+    def _observe_wait(self, asked: float) -> None:
         self._metrics.queue.observe(time.perf_counter() - asked)
 
-    def _run_model(
-        self, pixels: npt.NDArray[np.uint8], alone: bool
-    ) -> list[tuple[npt.NDArray[np.float32], bool | None]]:
-        """For each image its probabilities, and whether it is probably none of the classes."""
+    def _run_model(self, pixels: npt.NDArray[np.uint8], alone: bool) -> list[Row]:
         with self._metrics.stage("inference"):
             outputs = self._classifier.run(pixels, alone=alone)
         self._metrics.batch_size.observe(len(pixels))
         is_ood = [None] * len(pixels) if outputs.is_ood is None else outputs.is_ood.tolist()
-        return list(zip(outputs.probabilities, is_ood, strict=True))
+        scores = [None] * len(pixels) if outputs.ood_score is None else outputs.ood_score.tolist()
+        return list(zip(outputs.probabilities, is_ood, scores, strict=True))
 
-    def _name(self, row: tuple[npt.NDArray[np.float32], bool | None], count: int) -> Prediction:
-        probabilities, is_ood = row
-        prediction = Prediction(rank(probabilities, self._classifier.classes, count), is_ood)
+    def _name(self, rows: Sequence[Any], top_k: int) -> list[Prediction | RequestError]:
+        return [row if isinstance(row, RequestError) else self._to_prediction(row, top_k) for row in rows]
+
+    def _to_prediction(self, row: Row, top_k: int) -> Prediction:
+        probabilities, is_ood, score = row
+        prediction = Prediction(rank(probabilities, self._classifier.classes, top_k), is_ood, score)
         self._metrics.answers.labels(prediction.label).inc()
         return prediction
+
+
+def _place(results: list[Any], places: Sequence[int], rows: Sequence[Any]) -> None:
+    for place, row in zip(places, rows, strict=True):
+        results[place] = row
+
+
+def _nothing() -> None:
+    pass
 
 
 def _seconds(classifier: Classifier) -> float:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode
-from serving.body.request import ClassifyRequest
+from serving.inference.pipeline import ClassifyRequest
 from serving.settings import Settings
 from tests.images import encode, photo
 from tests.models import CLASSES, SIDE, write_model

@@ -109,8 +109,8 @@ def test_the_service_answers_the_same(tiny: Path, tmp_path: Path, mixed: Path) -
 
 
 def _ask(api: Any, content: bytes) -> Any:
-    from serving.body.request import ClassifyRequest
     from serving.errors import RequestError
+    from serving.inference.pipeline import ClassifyRequest
 
     (result,) = asyncio.run(api.pipeline.classify(ClassifyRequest([content], 5)))
     return {"error": result.describe()} if isinstance(result, RequestError) else result.describe()

@@ -21,8 +21,8 @@ MakeApp = Callable[..., App]
 
 # Pages and files for people, and what BentoML's clients fetch.
 NOT_DESCRIBED = {"/", "/docs", "/docs.json", "/ui"}
-# Codes that no route's description needs: unknown paths, and what only pages of other origins see.
-NOWHERE = {"not_found", "client_error", "unavailable"}
+# Codes that no route's description needs: unknown paths, other origins, clients that are gone.
+NOWHERE = {"not_found", "client_error", "client_gone", "unavailable"}
 
 
 def operations(document: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:

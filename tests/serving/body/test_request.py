@@ -5,15 +5,17 @@ import base64
 import json
 import tempfile
 import tracemalloc
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 from starlette.requests import Request
 
 from alexnet.inference.prediction import DEFAULT_TOP_K
-from serving.body.request import ClassifyRequest, read_request
+from serving.body.request import BodyReader
 from serving.errors import RequestError
+from serving.inference.pipeline import ClassifyRequest
+from serving.inference.scheduler import Cost
 from serving.limits import MemoryBudget
 from serving.settings import Settings
 
@@ -60,7 +62,7 @@ def read(
     ends: bool = True,
     memory: MemoryBudget | None = None,
 ) -> ClassifyRequest:
-    """What `read_request` makes of a body that comes in these chunks; without `ends` the client hangs up after them."""
+    """What `BodyReader` makes of a body that comes in these chunks; without `ends` the client hangs up after them."""
     received = iter([chunks] if isinstance(chunks, bytes) else chunks)
 
     async def receive() -> dict[str, Any]:
@@ -78,8 +80,13 @@ def read(
         "query_string": query.encode(),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
     }
-    with (memory or budget(settings.max_body_bytes)).hold() as add:
-        return asyncio.run(read_request(Request(scope, receive), settings, classes, add, batch=batch))
+    reader = BodyReader(settings, classes, offload)
+    with (memory or budget(settings.max_body_bytes)).hold() as hold:
+        return asyncio.run(reader.read(Request(scope, receive), hold, batch=batch))
+
+
+async def offload(parse: Callable[[], Any], _: Cost) -> Any:
+    return await asyncio.to_thread(parse)
 
 
 def refused(*arguments: Any, **options: Any) -> str:

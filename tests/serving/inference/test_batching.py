@@ -3,25 +3,19 @@
 import asyncio
 import gc
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
-from serving.errors import RequestError
-from serving.inference.batching import MAX_BATCH, Batcher, Pixels
-from serving.limits import Pool
+from serving.inference.batching import MAX_BATCH, Batcher, Item, Pixels
 
 SECONDS = 5.0
 
 
 def pixels(*values: int) -> Pixels:
     return np.array(values, np.uint8)[:, None, None, None]
-
-
-def nothing() -> None:
-    pass
 
 
 class Model:
@@ -49,6 +43,23 @@ def model() -> Iterator[Model]:
     made.release.set()
 
 
+def submit(
+    batcher: Batcher, *values: int, on_start: Callable[[], None] = lambda: None
+) -> tuple[Item, "asyncio.Future[Any]"]:
+    """The item, and the future of what the model answers to it."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[Any] = loop.create_future()
+
+    def on_end(rows: Sequence[Any] | Exception) -> Callable[[], None]:
+        if isinstance(rows, Exception):
+            return lambda: future.set_exception(rows)
+        return lambda: future.set_result(list(rows))
+
+    item = Item(pixels(*values), loop, on_start, on_end)
+    batcher.submit(item)
+    return item, future
+
+
 async def until(condition: Any) -> None:
     for _ in range(500):
         if condition():
@@ -59,9 +70,9 @@ async def until(condition: Any) -> None:
 
 def test_one_image_is_run_at_once_and_by_itself(model: Model) -> None:
     async def main() -> None:
-        batcher = Batcher(model, 2, Pool(1, 9, SECONDS))
+        batcher = Batcher(model, 2)
         model.release.set()
-        assert list(await batcher.run(pixels(7), nothing)) == [7]
+        assert await submit(batcher, 7)[1] == [7]
 
     asyncio.run(main())
     assert model.runs == [[7]]
@@ -70,17 +81,13 @@ def test_one_image_is_run_at_once_and_by_itself(model: Model) -> None:
 
 def test_what_arrives_meanwhile_is_run_together_and_everyone_gets_his_own(model: Model) -> None:
     async def main() -> None:
-        pool = Pool(1, 99, SECONDS)
-        batcher = Batcher(model, 1, pool)
-        tasks = [asyncio.create_task(batcher.run(pixels(0), nothing))]
+        batcher = Batcher(model, 1)
+        futures = [submit(batcher, 0)[1]]
         await until(lambda: model.runs)
-        tasks += [asyncio.create_task(batcher.run(pixels(*range(10 * n, 10 * n + n)), nothing)) for n in range(1, 5)]
-        await asyncio.sleep(0)
-        assert pool.pending == 5
-        threading.Timer(0.05, model.release.set).start()
-        answers = [list(answer) for answer in await asyncio.gather(*tasks)]
+        futures += [submit(batcher, *range(10 * n, 10 * n + n))[1] for n in range(1, 5)]
+        model.release.set()
+        answers = await asyncio.gather(*futures)
         assert answers == [[0], [10], [20, 21], [30, 31, 32], [40, 41, 42, 43]]
-        assert pool.pending == 0
 
     asyncio.run(main())
     assert model.runs == [[0], [10, 20, 21, 30, 31, 32, 40, 41, 42, 43]]
@@ -88,13 +95,12 @@ def test_what_arrives_meanwhile_is_run_together_and_everyone_gets_his_own(model:
 
 def test_no_run_is_larger_than_the_most(model: Model) -> None:
     async def main() -> None:
-        batcher = Batcher(model, 1, Pool(1, 99, SECONDS))
-        first = asyncio.create_task(batcher.run(pixels(0), nothing))
+        batcher = Batcher(model, 1)
+        futures = [submit(batcher, 0)[1]]
         await until(lambda: model.runs)
-        tasks = [asyncio.create_task(batcher.run(pixels(*[n] * (MAX_BATCH // 2 + 1)), nothing)) for n in range(1, 4)]
-        await asyncio.sleep(0)
+        futures += [submit(batcher, *[n] * (MAX_BATCH // 2 + 1))[1] for n in range(1, 4)]
         model.release.set()
-        await asyncio.gather(first, *tasks)
+        await asyncio.gather(*futures)
 
     asyncio.run(main())
     assert [len(run) for run in model.runs] == [1, *[MAX_BATCH // 2 + 1] * 3]
@@ -102,14 +108,14 @@ def test_no_run_is_larger_than_the_most(model: Model) -> None:
 
 def test_a_second_run_may_go_beside_the_first_and_knows_that_it_is_not_alone(model: Model) -> None:
     async def main() -> None:
-        batcher = Batcher(model, 2, Pool(2, 9, SECONDS))
-        tasks = [asyncio.create_task(batcher.run(pixels(1), nothing))]
+        batcher = Batcher(model, 2)
+        futures = [submit(batcher, 1)[1]]
         await until(lambda: len(model.runs) == 1)
-        tasks.append(asyncio.create_task(batcher.run(pixels(2), nothing)))
+        futures.append(submit(batcher, 2)[1])
         await until(lambda: len(model.runs) == 2)
         model.release.set()
-        await asyncio.gather(*tasks)
-        assert list(await batcher.run(pixels(3), nothing)) == [3]
+        await asyncio.gather(*futures)
+        assert await submit(batcher, 3)[1] == [3]
 
     asyncio.run(main())
     assert model.alone == [True, False, True]
@@ -117,66 +123,41 @@ def test_a_second_run_may_go_beside_the_first_and_knows_that_it_is_not_alone(mod
 
 def test_an_image_that_cannot_be_run_fails_alone(model: Model) -> None:
     async def main() -> None:
-        pool = Pool(1, 9, SECONDS)
-        batcher = Batcher(model, 1, pool)
-        tasks = [asyncio.create_task(batcher.run(pixels(0), nothing))]
+        batcher = Batcher(model, 1)
+        futures = [submit(batcher, 0)[1]]
         await until(lambda: model.runs)
-        tasks += [asyncio.create_task(batcher.run(pixels(n), nothing)) for n in (12, 13, 14)]
-        await asyncio.sleep(0)
+        futures += [submit(batcher, n)[1] for n in (12, 13, 14)]
         model.release.set()
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [list(answers[n]) for n in (0, 1, 3)] == [[0], [12], [14]]  # type: ignore[arg-type]
+        answers = await asyncio.gather(*futures, return_exceptions=True)
+        assert [answers[n] for n in (0, 1, 3)] == [[0], [12], [14]]
         assert isinstance(answers[2], ZeroDivisionError)
-        assert pool.pending == 0
 
     asyncio.run(main())
 
 
-def test_what_waits_too_long_is_never_run_and_what_runs_keeps_its_place(model: Model) -> None:
-    begun: list[int] = []
+def test_what_is_discarded_is_never_run_and_what_runs_cannot_be_discarded(model: Model) -> None:
+    started: list[int] = []
 
     async def main() -> None:
-        pool = Pool(1, 9, 0.1)
-        batcher = Batcher(model, 1, pool)
-        tasks = [asyncio.create_task(batcher.run(pixels(n), lambda n=n: begun.append(n))) for n in (1, 2, 3)]
-        answers = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [getattr(answer, "code", None) for answer in answers] == ["timed_out"] * 3
-        assert pool.pending == len(begun)
-        model.release.set()
-        await until(lambda: pool.pending == 0)
-
-    asyncio.run(main())
-    assert begun[0] == 1
-    assert [value for run in model.runs for value in run] == begun
-
-
-def test_a_client_that_goes_away_does_not_free_the_place_of_its_images(model: Model) -> None:
-    async def main() -> None:
-        pool = Pool(1, 0, SECONDS)
-        batcher = Batcher(model, 1, pool)
-        task = asyncio.create_task(batcher.run(pixels(1), nothing))
+        batcher = Batcher(model, 1)
+        first, answer = submit(batcher, 1, on_start=lambda: started.append(1))
         await until(lambda: model.runs)
-        task.cancel()
-        with pytest.raises(RequestError) as refused:
-            await batcher.run(pixels(2), nothing)
-        assert refused.value.code == "overloaded"
+        second, _ = submit(batcher, 2, on_start=lambda: started.append(2))
+        assert batcher.discard(second)
+        assert not batcher.discard(second)
+        assert not batcher.discard(first)
         model.release.set()
-        await until(lambda: pool.pending == 0)
+        assert await answer == [1]
+        assert await submit(batcher, 3)[1] == [3]
 
     asyncio.run(main())
-
-
-def test_threads_wait_for_their_turn_and_get_answers_and_errors(model: Model) -> None:
-    model.release.set()
-    batcher = Batcher(model, 1, Pool(1, 0, SECONDS))
-    assert list(batcher.run_in_turn(pixels(5, 6))) == [5, 6]
-    with pytest.raises(ZeroDivisionError):
-        batcher.run_in_turn(pixels(13))
+    assert started == [1]
+    assert model.runs == [[1], [3]]
 
 
 def test_its_threads_end_with_it(model: Model) -> None:
     before = set(threading.enumerate())
-    batcher = Batcher(model, 3, Pool(1, 0, SECONDS))
+    batcher = Batcher(model, 3)
     own = set(threading.enumerate()) - before
     assert len(own) == 3
     del batcher

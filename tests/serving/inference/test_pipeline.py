@@ -3,6 +3,7 @@
 import asyncio
 import struct
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from alexnet.inference.classifier import Classifier
-from serving.body.request import ClassifyRequest
 from serving.errors import RequestError
 from serving.inference import pipeline
-from serving.inference.pipeline import Pipeline
+from serving.inference.pipeline import ClassifyRequest, Pipeline
+from serving.limits import memory_budget
 from serving.metrics import Metrics
 from serving.settings import Settings
 from tests.images import encode, photo
@@ -35,7 +36,7 @@ class Threads:
         self.decoding: list[str] = []
         self.running: list[str] = []
         classifier = Classifier(model, threads=1)
-        self.pipeline = Pipeline(classifier, Settings(**settings), Metrics(CollectorRegistry()), 2, in_flight)
+        self.pipeline = make_pipeline(classifier, Settings(**settings), in_flight)
         decode, answer = pipeline.decode, classifier.run
 
         def watched_decode(*arguments: Any) -> Any:
@@ -51,6 +52,13 @@ class Threads:
 
     def ask(self, *images: bytes) -> Any:
         return asyncio.run(self.pipeline.classify(ClassifyRequest(list(images), 3)))
+
+
+def make_pipeline(
+    classifier: Classifier, settings: Settings, in_flight: Callable[[], int] = lambda: 1, threads: int = 2
+) -> Pipeline:
+    metrics = Metrics(CollectorRegistry())
+    return Pipeline(classifier, settings, metrics, memory_budget(settings), threads, in_flight)
 
 
 HERE = threading.current_thread().name.partition("-")[0]
@@ -86,7 +94,7 @@ def test_what_takes_its_time_is_decoded_in_a_thread(
 ) -> None:
     threads = Threads(tiny_model, monkeypatch, lambda: 1)
     assert len(threads.ask(*images)) == len(images)
-    assert set(threads.decoding) <= {"classify_0", "classify_1"}
+    assert set(threads.decoding) <= {"decode"}
     assert set(threads.running) == {"model"}
 
 
@@ -106,7 +114,7 @@ def test_who_finds_no_place_is_told_so_before_anything_is_decoded(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = Threads(tiny_model, monkeypatch, lambda: 1, queue=0)
-    threads.pipeline._pool.pending = 2
+    threads.pipeline._admission.pending = 2
     for image in (SMALL, LARGE):
         with pytest.raises(RequestError) as refused:
             threads.ask(image)
@@ -119,5 +127,85 @@ def test_the_model_is_warm_before_the_first_request(tiny_model: Path, monkeypatc
     classifier = Classifier(tiny_model, threads=1)
     run = classifier.run
     monkeypatch.setattr(classifier, "run", lambda pixels: (runs.append(pixels), run(pixels))[1])
-    Pipeline(classifier, Settings(), Metrics(CollectorRegistry()), 1, lambda: 1)
+    make_pipeline(classifier, Settings())
     assert runs
+
+
+def test_images_of_a_batch_that_fail_leave_the_others_in_their_places(tiny_model: Path) -> None:
+    pipeline = make_pipeline(Classifier(tiny_model, threads=1), Settings())
+    bad = RequestError("invalid_base64", "x")
+    images = [b"x" if n % 7 == 3 else bad if n % 7 == 5 else encode(photo(seed=n)) for n in range(75)]
+
+    async def main() -> Any:
+        together = await pipeline.classify(ClassifyRequest(list(images), 3))
+        alone = [(await pipeline.classify(ClassifyRequest([image], 3)))[0] for image in images]
+        return together, alone
+
+    together, alone = asyncio.run(main())
+    for result, expected in zip(together, alone, strict=True):
+        if isinstance(expected, RequestError):
+            assert result.code == expected.code
+        else:
+            assert [label for label, _ in result.top] == [label for label, _ in expected.top]
+            assert [p for _, p in result.top] == pytest.approx([p for _, p in expected.top], abs=2e-6)
+
+
+def test_running_out_of_memory_is_overload_and_not_a_damaged_image(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise MemoryError
+
+    threads = Threads(tiny_model, monkeypatch, lambda: 1)
+    monkeypatch.setattr(pipeline, "decode", fail)
+    for image in (SMALL, LARGE):
+        (error,) = threads.ask(image)
+        assert error.code == "overloaded"
+        assert error.status == 503
+
+
+def test_a_batch_lets_single_images_pass_between_its_images(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one thread, and 64 images that take 20 ms each: 1.3 s, if the single image had to wait for the batch."""
+    decode = pipeline.decode
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.02)
+        return decode(*arguments)
+
+    monkeypatch.setattr(pipeline, "decode", slow)
+    made = make_pipeline(Classifier(tiny_model, threads=1), Settings(), threads=1)
+
+    async def main() -> None:
+        batch = asyncio.create_task(made.classify(ClassifyRequest([LARGE] * 64, 3)))
+        await asyncio.sleep(0.1)
+        for _ in range(5):
+            started = time.perf_counter()
+            await made.classify(ClassifyRequest([LARGE], 3))
+            assert time.perf_counter() - started < 0.3
+        assert not batch.done()
+        assert len(await batch) == 64
+
+    asyncio.run(main())
+
+
+def test_a_batch_whose_time_is_up_stops_decoding_and_gives_its_place_back(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = Threads(tiny_model, monkeypatch, lambda: 2, time_limit=0.3)
+    decode = pipeline.decode
+
+    def slow(*arguments: Any) -> Any:
+        time.sleep(0.05)
+        return decode(*arguments)
+
+    monkeypatch.setattr(pipeline, "decode", slow)
+
+    async def main() -> None:
+        with pytest.raises(RequestError) as caught:
+            await threads.pipeline.classify(ClassifyRequest([LARGE] * 64, 3))
+        assert caught.value.code == "timed_out"
+        await asyncio.sleep(0.2)
+        assert threads.pipeline._admission.pending == 0
+        assert 1 <= len(threads.decoding) <= 8
+
+    asyncio.run(main())
