@@ -1,9 +1,9 @@
 """From an HTTP request to a response, without torch.
 
     connection
-      |  http_protocol.py    valid HTTP, in time                                           (uvicorn)
+      |  server/             processes; valid HTTP, in time                                (uvicorn)
       |  middleware.py       request context, CORS, errors, API keys
-      |  router.py           our routes; BentoML answers the probes
+      |  router.py           our routes, and those that BentoML's clients expect
       |  app.py              /classify, /classify_batch, /preview, /model, /metrics, /ui
       |  body/               form, raw body or JSON -> bytes of images
       |  limits.py           how much work and memory at once
@@ -14,6 +14,7 @@
       v
     alexnet.inference        decoding, and the model: pixels -> probabilities float32 [N, classes]
 
-`service.py` puts them together for `bentoml serve`; `settings.py` reads the environment, `context.py` knows what became
-of a request, `metrics.py` counts and `logs.py` writes. `api/` describes routes, requests and responses for clients.
+`server/worker.py` puts them together, `service.py` describes them to BentoML; `settings.py` reads the environment,
+`context.py` knows what became of a request, `metrics.py` counts and `logs.py` writes. `api/` describes routes, requests
+and responses for clients.
 """

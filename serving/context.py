@@ -34,6 +34,7 @@ class RequestContext:
     request_id: str
     method: str
     route: str
+    client: str | None = None
     status: int = 0
     code: str | None = None
     body_received: bool = False
@@ -42,7 +43,10 @@ class RequestContext:
 def start(scope: Scope, route: str) -> RequestContext:
     """Put the context of a new request into its ASGI scope."""
     has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-    context = RequestContext(_request_id(scope), _method(scope), route, body_received=not has_body)
+    client = scope.get("client")  # by `X-Forwarded-For` where a trusted proxy says it
+    context = RequestContext(
+        _request_id(scope), _method(scope), route, client[0] if client else None, body_received=not has_body
+    )
     scope[_KEY] = context
     return context
 
@@ -67,6 +71,7 @@ def record(context: RequestContext, seconds: float, metrics: Metrics, access_log
     if access_log:
         fields = {
             "request_id": context.request_id,
+            "client": context.client,
             "method": context.method,
             "route": context.route,
             "status": context.status,
@@ -82,7 +87,7 @@ def error_response(error: RequestError, context: RequestContext, allow: str | No
     headers = dict(JSON_HEADERS)
     if error.code == "unauthorized":
         headers["www-authenticate"] = "Bearer"
-    if error.status == 503:
+    if error.status in (429, 503):
         headers["retry-after"] = str(RETRY_SECONDS)
     if allow is not None:
         headers["allow"] = allow

@@ -37,6 +37,8 @@ CODES: Final[dict[str, Code]] = {
     "body_too_large": Code(413, "The body is larger than the limit."),
     "too_many_images": Code(413, "The request holds more images than one request may."),
     "unsupported_media_type": Code(415, "The content type or content encoding of the body is not one that is read."),
+    "too_many_requests": Code(429, "This client has as many requests in progress as one client may."),
+    "headers_too_large": Code(431, "The request line and the headers are larger than the limit."),
     "client_gone": Code(499, "In metrics and logs alone: the client closed the connection before its answer."),
     "client_error": Code(400, "Any other mistake of the request."),
     "internal_error": Code(500, "A mistake of ours; the log has it under the request id."),

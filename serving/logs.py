@@ -11,36 +11,31 @@ LOGGER: Final = logging.getLogger("alexnet")
 
 _TEXT: Final = "%(asctime)s [%(levelname)s] %(message)s"
 _JSON_FIELDS: Final = ["asctime", "levelname", "name", "message", "exc_info"]
+_OTHERS: Final = ("bentoml", "circus", "uvicorn.error")  # their warnings and errors alone
 
 
 def configure(log_format: Literal["text", "json"]) -> None:
-    """Send our lines to standard output; with `json`, turn BentoML's and uvicorn's lines into JSON as well."""
-    formatter: logging.Formatter
-    if log_format == "json":
-        formatter = JsonFormatter(_JSON_FIELDS, rename_fields={"asctime": "time", "levelname": "level"})
-        for name in ("", "bentoml", "uvicorn.error", "circus"):
-            for handler in logging.getLogger(name).handlers:
-                handler.setFormatter(formatter)
-    else:
-        formatter = _WithFields(_TEXT)
+    """Send all lines of this process to standard output: ours, and the warnings of the libraries."""
     handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(formatter)
-    LOGGER.handlers[:] = [handler]
+    if log_format == "json":
+        handler.setFormatter(JsonFormatter(_JSON_FIELDS, rename_fields={"asctime": "time", "levelname": "level"}))
+    else:
+        handler.setFormatter(_WithFields(_TEXT))
+    logging.root.handlers[:] = [handler]
+    for name in _OTHERS:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(logging.WARNING)
     LOGGER.setLevel(logging.INFO)
-    LOGGER.propagate = False
-    # What clients send wrongly is told to them, counted and logged once by the gate; Pillow warns about images besides.
-    logging.getLogger("uvicorn.error").addFilter(_no_invalid_request)
+    # What clients send wrongly is told to them, counted and logged once; Pillow warns about images besides.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-
-
-def _no_invalid_request(record: logging.LogRecord) -> bool:
-    return record.msg != "Invalid HTTP request received."
 
 
 class _WithFields(logging.Formatter):
     """Appends the fields of a request as `name=value`."""
 
-    _FIELDS = ("request_id", "method", "route", "status", "code", "milliseconds")
+    _FIELDS = ("request_id", "client", "method", "route", "status", "code", "milliseconds")
 
     def format(self, record: logging.LogRecord) -> str:
         fields = [f"{name}={getattr(record, name)}" for name in self._FIELDS if getattr(record, name, None) is not None]

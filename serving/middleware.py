@@ -3,6 +3,7 @@
     ContextMiddleware   request id, metrics, log
     CORSMiddleware      Starlette's, where origins are allowed
     ErrorMiddleware     every error is one JSON object
+    ClientLimit...      requests of one client at once, where they are limited
     AuthMiddleware      API key, before a byte of a body is read
     Router              our routes; BentoML answers the probes
 
@@ -12,6 +13,7 @@ In: ASGI requests. Out: responses. `ServiceMiddleware` is all of them as one, ar
 import hashlib
 import hmac
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
@@ -42,6 +44,8 @@ class ServiceMiddleware:
         inner: ASGIApp = Router(app, get_routes)
         if settings.api_keys:
             inner = AuthMiddleware(inner, settings)
+        if settings.client_concurrency:
+            inner = ClientLimitMiddleware(inner, settings.client_concurrency)
         inner = ErrorMiddleware(inner)
         if settings.cors_origins:
             inner = _cors(inner, settings)
@@ -107,6 +111,30 @@ class ErrorMiddleware:
         if not request.body_received:
             send = context.lingering(receive, send, request)
         await response(scope, receive, send)
+
+
+class ClientLimitMiddleware:
+    """Refuses requests for work of a client address that has `limit` of them in progress in this worker."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self._app = app
+        self._limit = limit
+        self._in_progress: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] not in routes.WORK:
+            await self._app(scope, receive, send)
+            return
+        client = (scope["client"] or ("",))[0]
+        if self._in_progress[client] >= self._limit:
+            raise RequestError("too_many_requests", f"This client has {self._limit} requests in progress already.")
+        self._in_progress[client] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._in_progress[client] -= 1
+            if not self._in_progress[client]:
+                del self._in_progress[client]
 
 
 class AuthMiddleware:

@@ -4,6 +4,7 @@ In: the environment. Out: one frozen `Settings`. A wrong value is a `UserError` 
 """
 
 import difflib
+import ipaddress
 import os
 import re
 from collections.abc import Iterable
@@ -63,6 +64,23 @@ class Settings(BaseSettings):
     upload_time_limit: float = Field(
         30.0, gt=0, le=3600, description="seconds for a request to arrive, head and body each"
     )
+    keep_alive: float = Field(
+        75.0,
+        gt=0,
+        le=3600,
+        description="seconds that an idle connection stays open; set it above the same time of the proxy in front",
+    )
+    client_concurrency: int = Field(
+        0,
+        ge=0,
+        description="requests of one client address that a worker answers at once; more are told 429 "
+        "`too_many_requests`; 0 sets no limit",
+    )
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="addresses or networks, separated by commas, whose `X-Forwarded-For` names the client; `*` for all",
+    )
+    root_path: str = Field("", description="path prefix under which a proxy has the service, such as `/alex`")
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
         (), description="accepted keys, separated by commas; none leaves the service open"
     )
@@ -73,7 +91,12 @@ class Settings(BaseSettings):
     log_format: Literal["text", "json"] = Field("text", description="lines for people or for programs")
     access_log: bool = Field(True, description="a log line for each request")
 
-    @field_validator("api_keys", "cors_origins", mode="before")
+    @property
+    def longest_seconds(self) -> float:
+        """The longest that a request can take, and so the end of a worker after SIGTERM."""
+        return self.upload_time_limit + self.time_limit + 10.0
+
+    @field_validator("api_keys", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split(cls, value: Any) -> Any:
         if not isinstance(value, str):
@@ -89,6 +112,21 @@ class Settings(BaseSettings):
         if 0 < value < info.data.get("max_body_bytes", 0):
             raise ValueError("less than ALEXNET_MAX_BODY_BYTES: no such body could be taken")
         return value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _check_proxies(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            if proxy != "*":
+                ipaddress.ip_network(proxy)  # ValueError says what is wrong
+        return proxies
+
+    @field_validator("root_path")
+    @classmethod
+    def _check_root_path(cls, path: str) -> str:
+        if path and not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", path):
+            raise ValueError("begins with / and does not end with it, such as /alex")
+        return path
 
     @field_validator("api_keys")
     @classmethod

@@ -21,7 +21,10 @@ _SHAPES: Final[tuple[type[BaseModel], ...]] = (
 _REF: Final = "#/components/schemas/{model}"
 _TEXT: Final = {"text/plain": {"schema": {"type": "string"}}}
 
-_EVERYWHERE: Final = ("malformed_request", "method_not_allowed", "upload_too_slow", "internal_error")
+_EVERYWHERE: Final = (
+    "malformed_request", "method_not_allowed", "upload_too_slow", "too_many_requests", "headers_too_large",
+    "internal_error",
+)  # fmt: skip
 _BODY: Final = (
     "malformed_body", "missing_image", "not_a_file", "invalid_top_k", "body_too_large",
     "too_many_images", "unsupported_media_type", "overloaded", "timed_out",

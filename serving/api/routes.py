@@ -14,8 +14,9 @@ PAGE: Final = "/ui"
 PAGE_FILES: Final = "/ui/"
 ROOT: Final = "/"
 
-# What BentoML answers. Nothing else reaches it: its router takes "/classify\n" for "/classify" and would lead around
-# our routes to its own endpoints, which unpickle bodies and download URLs.
+WORK: Final = frozenset({CLASSIFY, CLASSIFY_BATCH, PREVIEW})
+
+# What BentoML's clients and probes expect.
 LIVE: Final = "/livez"
 HEALTH: Final = "/healthz"
 SCHEMA: Final = "/schema.json"

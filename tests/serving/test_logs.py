@@ -1,6 +1,5 @@
 """Log lines for people and for programs."""
 
-import io
 import json
 import logging
 import warnings
@@ -13,17 +12,14 @@ from serving import logs
 
 @pytest.fixture(autouse=True)
 def _leave_no_traces() -> Iterator[None]:
-    names = ("", "bentoml", "uvicorn.error", "circus", logs.LOGGER.name)
-    before = [(logging.getLogger(name), list(logging.getLogger(name).handlers)) for name in names]
-    formatters = {handler: handler.formatter for _, handlers in before for handler in handlers}
-    propagate = logs.LOGGER.propagate
+    loggers = [logging.getLogger(name) for name in ("", "bentoml", "uvicorn.error", "circus", logs.LOGGER.name)]
+    before = [(logger, list(logger.handlers), logger.level, logger.propagate) for logger in loggers]
     with warnings.catch_warnings():
         yield
-    for logger, handlers in before:
+    for logger, handlers, level, propagate in before:
         logger.handlers[:] = handlers
-    for handler, formatter in formatters.items():
-        handler.setFormatter(formatter)
-    logs.LOGGER.propagate = propagate
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def written(log_format: str, capsys: pytest.CaptureFixture[str]) -> str:
@@ -57,24 +53,25 @@ def test_an_exception_is_one_line_of_json_too(capsys: pytest.CaptureFixture[str]
     assert "of two\nlines" in json.loads(line)["exc_info"]
 
 
-def test_the_lines_of_bentoml_and_uvicorn_are_json_as_well() -> None:
-    stream = io.StringIO()
-    handler = logging.StreamHandler(stream)
-    logging.getLogger("uvicorn.error").handlers.append(handler)
+@pytest.mark.parametrize("name", ["uvicorn.error", "circus", "bentoml.serve"])
+def test_warnings_of_the_libraries_are_json_as_well_and_what_they_only_tell_is_left_out(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logging.getLogger(name).handlers.append(logging.StreamHandler())
     logs.configure("json")
-    logging.getLogger("uvicorn.error").error("a line of uvicorn's")
-    assert json.loads(stream.getvalue())["message"] == "a line of uvicorn's"
+    logging.getLogger(name.partition(".")[0] if name == "bentoml.serve" else name).info("Started")
+    logging.getLogger(name).handlers.clear()
+    logging.getLogger(name).error("a line")
+    output = capsys.readouterr()
+    assert [json.loads(line)["message"] for line in output.out.splitlines()] == ["a line"]
+    assert output.err == ""
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_what_a_client_sends_wrongly_is_not_logged_by_uvicorn_and_pillow_besides(
-    log_format: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    logging.getLogger("uvicorn.error").handlers.append(logging.StreamHandler())
+def test_what_pillow_warns_about_an_image_is_not_logged(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         logs.configure(log_format)  # type: ignore[arg-type]
-        logging.getLogger("uvicorn.error").warning("Invalid HTTP request received.")
         code = "import warnings; warnings.warn('Corrupt EXIF data. Expecting to read 1234 bytes')"
         exec(compile(code, "TiffImagePlugin.py", "exec"), {"__name__": "PIL.TiffImagePlugin"})
     assert capsys.readouterr() == ("", "")

@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving import middleware
 from serving.errors import CODES, RequestError
 from serving.logs import LOGGER
+from serving.middleware import ClientLimitMiddleware
 from tests.images import encode, photo
 from tests.serving.conftest import App
 
@@ -49,7 +50,7 @@ def test_every_code_is_answered_in_the_one_shape(code: str, make_app: MakeApp) -
     response = app.get("/model")
     assert code_of(response) == code
     assert response.json()["error"]["message"] == "a sentence"
-    assert ("retry-after" in response.headers) == (CODES[code].status == 503)
+    assert ("retry-after" in response.headers) == (CODES[code].status in (429, 503))
     assert ("www-authenticate" in response.headers) == (CODES[code].status == 401)
     assert app.count("alexnet_errors_total", code=code) == 1
 
@@ -375,3 +376,39 @@ def test_what_is_no_http_request_passes(make_app: MakeApp) -> None:
     lifespan = middleware.ServiceMiddleware(behind, app.api._settings, lambda: (app.routes, app.metrics))
     asyncio.run(lifespan({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
     assert seen == ["lifespan"]
+
+
+# --- requests of one client at once
+
+
+def test_a_client_has_no_more_requests_in_progress_than_it_may_and_others_are_not_affected() -> None:
+    started, release = asyncio.Event(), asyncio.Event()
+
+    async def work(scope: Scope, receive: Receive, send: Send) -> None:
+        started.set()
+        await release.wait()
+
+    async def nothing(*_: Any) -> Any:
+        raise AssertionError
+
+    async def code(app: ASGIApp, client: str, path: str = "/classify") -> str | None:
+        try:
+            await app({"type": "http", "path": path, "client": (client, 4711)}, nothing, nothing)
+        except RequestError as error:
+            return error.code
+        return None
+
+    async def main() -> None:
+        app = ClientLimitMiddleware(work, 2)
+        first = [asyncio.create_task(code(app, "10.0.0.1")) for _ in range(2)]
+        await started.wait()
+        assert await code(app, "10.0.0.1") == "too_many_requests"
+        other = asyncio.create_task(code(app, "10.0.0.2"))
+        probe = asyncio.create_task(code(app, "10.0.0.1", "/readyz"))
+        await asyncio.sleep(0)
+        release.set()
+        assert await asyncio.gather(*first, other, probe) == [None] * 4
+        assert await code(app, "10.0.0.1") is None  # and later ones are taken again
+        assert not app._in_progress
+
+    asyncio.run(main())

@@ -20,13 +20,16 @@ PICTURE = encode(photo(), "JPEG")
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 
 WARM = """
-from alexnet.inference.classifier import Classifier
+import onnxruntime
+from serving import settings
+from serving.server import worker
 calls = []
-predict = Classifier.predict
-Classifier.predict = lambda self, pixels: calls.append(pixels.shape) or predict(self, pixels)
-from serving import service
-assert calls == [], "nothing runs at import"
-service.AlexNetService.inner()
+run = onnxruntime.InferenceSession.run
+def count(self, names, feed):
+    calls.append(feed["pixels"].shape)
+    return run(self, names, feed)
+onnxruntime.InferenceSession.run = count
+worker.make(settings.load(), "")
 print(calls)
 """
 
@@ -134,23 +137,25 @@ def test_a_preferred_gpu_that_is_missing_is_said_everywhere_and_threads_follow_t
 
 @pytest.mark.parametrize(("allowed", "workers", "expected"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (1, 4, 1)])
 def test_workers_share_the_usable_cpus(allowed: int, workers: int, expected: int, tiny_model: Path) -> None:
-    code = f"import alexnet.inference.cpus as c; c.usable_cpus = lambda: {allowed}\nfrom serving import service\n"
-    assert imported(code + "print(service.classifier().threads)", tiny_model, ALEXNET_WORKERS=str(workers)) == str(
-        expected
-    )
+    code = f"import alexnet.inference.cpus as c; c.usable_cpus = lambda: {allowed}\n"
+    code += "from alexnet.inference import classifier\nfound = []\nmake = classifier.Classifier.__init__\n"
+    code += "classifier.Classifier.__init__ = lambda *a, **k: found.append(k['threads']) or make(*a, **k)\n"
+    code += "from serving import settings\nfrom serving.server import worker\nworker.make(settings.load(), '')\n"
+    assert imported(code + "print(*found)", tiny_model, ALEXNET_WORKERS=str(workers)) == str(expected)
 
 
-@pytest.mark.parametrize(("index", "held"), [(None, 0), (1, 1)])
-def test_the_process_that_starts_the_workers_checks_the_model_and_does_not_keep_it(
-    index: int | None, held: int, tiny_model: Path
-) -> None:
-    code = f"import bentoml\nbentoml.server_context.worker_index = {index}\nfrom serving import service\n"
-    assert imported(code + "print(service.classifier.cache_info().currsize)", tiny_model) == str(held)
+def test_the_process_that_starts_the_workers_loads_neither_the_model_nor_its_runtime(tiny_model: Path) -> None:
+    code = "import sys\nfrom serving.server import supervisor\nprint({'onnxruntime', 'bentoml'} & set(sys.modules))"
+    assert imported(code, tiny_model) == "set()"
 
 
-def test_the_model_is_warm_before_the_service_is_ready(tiny_model: Path, tmp_path: Path) -> None:
-    # BentoML makes the instance before it opens the connections that wait; making it runs the model at least once.
-    assert imported(WARM, tiny_model, PROMETHEUS_MULTIPROC_DIR=str(tmp_path)).startswith("[(1, 32, 32, 3)")
+def test_a_worker_does_without_bentoml(tiny_model: Path) -> None:
+    code = "import sys\nfrom serving.server import worker\nprint([n for n in sys.modules if n.startswith('bentoml')])"
+    assert imported(code, tiny_model) == "[]"
+
+
+def test_the_model_is_warm_before_connections_are_accepted(tiny_model: Path) -> None:
+    assert imported(WARM, tiny_model).startswith("[(1, 32, 32, 3)")
 
 
 def imported(code: str, model: Path, **environment: str) -> str:

@@ -72,6 +72,20 @@ POST = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
     "sent",
     [
         b"GARBAGE\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"GET /\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+        b"GET / HTTP/0.9\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/2.0\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/3.0\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"GET / RTSP/1.0\r\nHost: x\r\n\r\n",
+        b"GET /\thttp HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\nHost: x\n\n",
+        b"GET / HTTP/1.1\r\nHost: x\nX: y\r\n\r\n",
+        b"GET / HTTP/1.1\rHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nX: folded\r\n value\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nSpace : y\r\n\r\n",
+        b"GET model HTTP/1.1\r\nHost: x\r\n\r\n",
         b"\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
         b"GET  / HTTP/1.1\r\nHost: x\r\n\r\n",
@@ -83,11 +97,22 @@ POST = b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Type: image/jpeg\r\n"
         b"GET / HTTP/1.1\r\nHost: x\r\n: no name\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nBad Name: y\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: x\r\nX: \x00\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 200_000,
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 100 + b"\r\n\r\n",
         POST + b"Content-Length: x\r\n\r\n",
         POST + b"Content-Length: -1\r\n\r\n",
         POST + b"Content-Length: 3\r\nContent-Length: 4\r\n\r\nabcd",
+        POST + b"Content-Length: 3\r\nContent-Length: 3\r\n\r\nabc",
+        POST + b"Content-Length: 3, 3\r\n\r\nabc",
+        POST + b"Content-Length: +3\r\n\r\nabc",
+        POST + b"Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n",
+        b"POST /classify HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n5\nabcde\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcde\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\n0x5\r\nabcde\r\n0\r\n\r\n",
+        POST + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\n",
         POST + b"Transfer-Encoding: gzip\r\n\r\n",
         POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n",
         POST + b"Transfer-Encoding: chunked\r\n\r\n5\r\nabcdefgh\r\n",
@@ -98,6 +123,107 @@ def test_what_is_no_valid_http_is_an_error_of_the_one_shape(sent: bytes, service
     answer, seconds = talk(service, [sent])
     assert code_of(answer) == "malformed_request"
     assert seconds < MARGIN
+
+
+HEAD = b"GET /livez HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [HEAD + b"X: " + b"a" * 100_000 + b"\r\n\r\n"],
+        [HEAD + b"X: " + b"a" * 50_000, b"a" * 50_000 + b"\r\n\r\n"],
+        [HEAD + b"X: " + b"a" * 100_000],
+        [HEAD + b"X: y\r\n" * 101 + b"\r\n"],
+        [HEAD + b"X: y\r\n" * 50, b"X: y\r\n" * 51 + b"\r\n"],
+        [b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"],
+        [b"GET /" + b"a" * 50_000, b"a" * 50_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"],
+        [b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" + HEAD + b"X: " + b"a" * 100_000 + b"\r\n\r\n"],
+    ],
+)
+def test_a_head_that_is_too_large_is_431_in_however_many_packets_it_comes(parts: list[bytes], service: Server) -> None:
+    answer, seconds = talk(service, parts, pause=0.1)
+    *earlier, last = answer.split(b"HTTP/1.1 ")[1:]
+    assert all(part.startswith(b"200") for part in earlier)
+    assert code_of(b"HTTP/1.1 " + last) == "headers_too_large"
+    assert seconds < MARGIN
+
+
+def test_a_head_that_is_large_but_may_be_is_answered(service: Server) -> None:
+    answer, _ = talk(service, [HEAD + b"X: " + b"a" * 30_000 + b"\r\n", b"Connection: close\r\n\r\n"], pause=0.05)
+    assert answer.startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize(
+    ("sent", "status"),
+    [
+        (b"\r\nGET /livez HTTP/1.1\r\nHost: x\r\n", b"200"),  # an empty line before it
+        (b"GET http://x/livez HTTP/1.1\r\nHost: x\r\n", b"200"),  # absolute form
+        (b"GET http://x/livez?y=http://z HTTP/1.1\r\nHost: x\r\n", b"200"),
+        (b"GET HTTP://x HTTP/1.1\r\nHost: x\r\n", b"307"),
+        (b"GET http://x/nothing HTTP/1.1\r\nHost: x\r\n", b"404"),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n", b"404"),
+        (b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n", b"404"),
+        (b"GET /%6civez HTTP/1.1\r\nHost: x\r\n", b"200"),
+        (b"GET /livez%0a HTTP/1.1\r\nHost: x\r\n", b"404"),
+        (b"GET /livez#x HTTP/1.1\r\nHost: x\r\n", b"404"),
+        (b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: h2c\r\n", b"200"),
+    ],
+)
+def test_what_is_unusual_and_valid_is_answered(sent: bytes, status: bytes, service: Server) -> None:
+    answer, _ = talk(service, [sent, b"Connection: close\r\n\r\n"], pause=0.05)
+    assert answer.split(b" ")[1] == status
+
+
+def test_a_body_is_read_also_when_its_head_asks_for_an_upgrade(service: Server) -> None:
+    upgrade = POST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    sized = upgrade + b"Content-Length: %d\r\n\r\n" % len(PICTURE) + PICTURE
+    chunked = upgrade + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(PICTURE) + PICTURE + b"\r\n0\r\n\r\n"
+    last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+    answer, _ = talk(service, [sized + chunked + last])
+    assert [part[1:4] for part in answer.split(b"HTTP/1.1")[1:]] == [b"200", b"200", b"200"]
+    answer, _ = talk(service, [sized[:-100], sized[-100:] + last], pause=0.05)
+    assert [part[1:4] for part in answer.split(b"HTTP/1.1")[1:]] == [b"200", b"200"]
+
+
+def test_an_error_waits_for_the_answers_to_the_requests_before_it(service: Server) -> None:
+    one = POST + b"Content-Length: %d\r\n\r\n" % len(PICTURE) + PICTURE
+    for bad in (b"GARBAGE\r\n\r\n", POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"):
+        answer, _ = talk(service, [one + one + bad])
+        first, second, last = answer.split(b"HTTP/1.1 ")[1:]
+        assert first.startswith(b"200")
+        assert second.startswith(b"200")
+        assert code_of(b"HTTP/1.1 " + last) == "malformed_request"
+
+
+def test_more_pipelined_requests_than_may_be_are_refused_after_the_answers_to_the_others(service: Server) -> None:
+    answer, _ = talk(service, [b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n" * 100])
+    statuses = [part[:3] for part in answer.split(b"HTTP/1.1 ")[1:]]
+    assert statuses == [b"200"] * 65 + [b"400"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"1\r\nx\r\n" * 20_000,
+        b"1;" + b"x" * 200 + b"\r\nx\r\n" + b"1000;" + b"x" * 200_000 + b"\r\n",
+        b"5\r\nabcde\r\n0\r\n" + b"T: x\r\n" * 50_000,
+    ],
+)
+def test_framing_that_costs_more_than_its_body_is_refused(body: bytes, service: Server) -> None:
+    sent = [POST + b"Transfer-Encoding: chunked\r\n\r\n", *(body[i : i + 20_000] for i in range(0, len(body), 20_000))]
+    answer, seconds = talk(service, sent, pause=0.01)
+    assert code_of(answer) == "malformed_request"
+    assert seconds < MARGIN + 2
+
+
+def test_a_body_in_chunks_of_ordinary_size_is_answered(service: Server) -> None:
+    chunks = b"".join(
+        b"%x\r\n%b\r\n" % (len(part), part) for part in (PICTURE[i : i + 64] for i in range(0, len(PICTURE), 64))
+    )
+    head = POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answer, _ = talk(service, [head, chunks, b"0\r\nTrailer: x\r\n\r\n"], pause=0.01)
+    assert answer.startswith(b"HTTP/1.1 200")
 
 
 def test_what_is_no_valid_http_after_an_answer_has_begun_only_closes(service: Server) -> None:
@@ -232,6 +358,14 @@ def test_a_client_that_does_not_read_does_not_hold_its_connection(impatient: Ser
         except ConnectionResetError:
             pass
     assert received < 20_000_000
+
+
+def test_an_idle_connection_is_kept_as_long_as_the_setting_says(start_service: StartService) -> None:
+    with start_service(ALEXNET_KEEP_ALIVE="2", ALEXNET_UPLOAD_TIME_LIMIT="1") as server:
+        request = b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"
+        answer, seconds = talk(server, [request, request], pause=1.5)
+        assert answer.count(b"HTTP/1.1 200") == 2
+        assert 1.5 + 2 * 0.9 < seconds < 1.5 + 2 + MARGIN
 
 
 def test_an_upload_that_is_slow_but_in_time_is_answered(impatient: Server) -> None:
