@@ -63,8 +63,8 @@ bench: .venv/.dev ## speed beside other servers, a verdict per target, docs/benc
 	$(BIN)/python -m benchmarks.startup $(QUICK)
 	$(BIN)/python -m benchmarks.report
 
-container: .venv/.serving .venv/.sbom ## a container image with docker or podman; VARIANT=gpu for the one with CUDA
-	$(BIN)/python -m deploy.container $(VARIANT) $(CONTAINER_OPTIONS)
+container: .venv/.serving .venv/.sbom ## a container image with docker or podman; VARIANT=gpu for CUDA, PYTHON_IMAGE=...@sha256:... for the base
+	$(BIN)/python -m deploy.container $(VARIANT) $(if $(PYTHON_IMAGE),--opt build-arg=PYTHON_IMAGE=$(PYTHON_IMAGE)) $(CONTAINER_OPTIONS)
 
 .venv/.%: requirements/%.txt pyproject.toml .venv/.$(RUNTIME)
 	$(BIN)/pip install --quiet -r $< -r requirements/$(RUNTIME).txt

@@ -93,7 +93,9 @@ def tables(result: dict[str, Any]) -> dict[str, str]:
     ]
     starts = result["seconds_to_ready"]
     return {
-        "bytes": "\n".join(["| what | MB |", "|---|---|", *sizes]),
+        "bytes": "\n".join(
+            [f"With {describe_model(result['model']['sha256'])}:", "", "| what | MB |", "|---|---|", *sizes]
+        ),
         "sizing": "\n".join(
             [
                 f"One CPU of {machine['cpu']}, limits of the manifest, {describe_model(result['model']['sha256'])}: "

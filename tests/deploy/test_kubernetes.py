@@ -103,7 +103,12 @@ def test_selectors_find_the_pods_and_their_port() -> None:
     assert named("PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == labels
     policy = named("NetworkPolicy")["spec"]
     assert policy["podSelector"]["matchLabels"] == labels
-    assert policy["ingress"] == [{"ports": [{"protocol": "TCP", "port": port["name"]}]}]
+    (rule,) = policy["ingress"]
+    assert rule["ports"] == [{"protocol": "TCP", "port": port["name"]}]
+    assert all(
+        peer["namespaceSelector" if "namespaceSelector" in peer else "podSelector"]["matchLabels"]
+        for peer in rule["from"]
+    )
     assert named("HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
 
 
@@ -151,6 +156,10 @@ def test_the_grace_period_covers_the_longest_request() -> None:
     fields = Settings.model_fields
     longest = fields["upload_time_limit"].default + fields["time_limit"].default + 10  # as serving/service.py adds up
     assert pod["terminationGracePeriodSeconds"] > sleep + longest
+
+
+def test_the_service_listens_where_others_reach_it() -> None:
+    assert {"name": "BENTOML_HOST", "value": "0.0.0.0"} in container(named("Deployment"))["env"]
 
 
 def test_every_setting_exists() -> None:

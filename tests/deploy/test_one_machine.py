@@ -40,6 +40,7 @@ def test_compose_runs_the_service_within_the_limits_of_the_manifest(
     assert str(service["cpus"]) == limits["cpu"]
     assert service["mem_limit"] == limits["memory"].removesuffix("i").lower()
     assert service["stop_grace_period"] == f"{pod['terminationGracePeriodSeconds']}s"
+    assert service["environment"].pop("BENTOML_HOST") == "0.0.0.0"
     assert set(service["environment"]) <= {PREFIX + field.upper() for field in Settings.model_fields}
 
 
