@@ -52,7 +52,7 @@ def start(system: System, model: Path) -> dict[str, Any]:
     started = time.perf_counter()
     with system.serve(model) as server:
         seconds = time.perf_counter() - started
-        sent = systems.requests(system, 1)
+        sent = systems.requests(system, 1, systems.images())
         for number in range(_REQUESTS):
             systems.ask(server.url, "/classify", *sent[number % len(sent)])
         return {"seconds_to_ready": seconds, "memory_mb": server.memory_mb()}

@@ -14,6 +14,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,22 +38,29 @@ _BENTOML: Final = (sys.executable, "-m", "bentoml", "serve")
 _HERE: Final = ("--host", "127.0.0.1", "--port", PORT)
 _SECONDS_TO_READY: Final = 120.0  # Ray takes its time
 _TOLERANCE: Final = 1e-3
+_PHOTOS: Final = 4
 
 
 @dataclass(frozen=True)
 class System:
-    """A server: how it is started, and the names of its form's fields; `batches` where a request can hold several."""
+    """A server: how it is started, and the names of its form's fields.
+
+    `batches` where a request can hold several images, `resizes` where it takes photos, `answers` unless it has no
+    model.
+    """
 
     name: str
     command: Sequence[str]
     environment: dict[str, str] = field(default_factory=dict)
     image: str = "image"
     batches: bool = False
+    resizes: bool = False
+    answers: bool = True
 
     @contextmanager
     def serve(self, model: Path) -> Iterator[Server]:
         """Run it with `model` until the block ends; it is ready once it has classified an image."""
-        (kind, body), *_ = requests(self, 1)
+        (kind, body), *_ = requests(self, 1, images())
 
         def ready(url: str) -> bool:
             return ask(url, "/classify", kind, body) is not None
@@ -62,7 +70,7 @@ class System:
             yield server
 
 
-OURS: Final = System("ours", (*_BENTOML, *_HERE), batches=True)
+OURS: Final = System("ours", (*_BENTOML, *_HERE), batches=True, resizes=True)
 STOCK: Final = System("stock BentoML", (*_BENTOML, "benchmarks.peers.bentoml_server:Typed", *_HERE), batches=True)
 BATCHABLE: Final = System(
     "BentoML, batchable", (*_BENTOML, "benchmarks.peers.bentoml_server:Batchable", *_HERE), image="images"
@@ -75,7 +83,39 @@ FASTAPI: Final = System(
 LITSERVE: Final = System("LitServe", (_PEER_PYTHON, "benchmarks/peers/litserve_server.py"))
 LITSERVE_32: Final = System("LitServe, batches", LITSERVE.command, {"BATCH": "32"})
 RAY: Final = System("Ray Serve", (_PEER_PYTHON, "benchmarks/peers/ray_server.py"))
-ALL: Final = (OURS, STOCK, BATCHABLE, FASTAPI, LITSERVE, LITSERVE_32, RAY)
+# The next ones decode as we do, so that only the servers differ.
+_OURS_INSIDE: Final = {"DECODER": "ours", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'benchmarks' / 'peers'}"}
+ASGI: Final = System(
+    "bare ASGI",
+    (_PEER_PYTHON, "-m", "uvicorn", "asgi_server:app", "--http", "httptools", "--loop", "uvloop", *_HERE),
+    _OURS_INSIDE,
+    batches=True,
+    resizes=True,
+)
+ASGI_2: Final = System(
+    "bare ASGI, two workers",
+    (*ASGI.command, "--workers", "2"),
+    {**_OURS_INSIDE, "THREADS": "1"},
+    batches=True,
+    resizes=True,
+)
+GRANIAN: Final = System(
+    "granian, two workers",
+    (_PEER_PYTHON, "-m", "granian", "--interface", "asgi", "asgi_server:app", "--workers", "2", *_HERE),
+    ASGI_2.environment,
+    batches=True,
+    resizes=True,
+)
+MOSEC: Final = System(
+    "mosec",
+    (_PEER_PYTHON, "benchmarks/peers/mosec_server.py", "--address", "127.0.0.1", "--port", PORT),
+    _OURS_INSIDE,
+    resizes=True,
+)
+FLOOR: Final = System("no model, the same bytes", (_PEER_PYTHON, "benchmarks/peers/floor_server.py"), answers=False)
+PUBLISHED: Final = (STOCK, BATCHABLE, FASTAPI, LITSERVE, LITSERVE_32, RAY)  # as their documentation has them
+BARE: Final = (ASGI, ASGI_2, GRANIAN, MOSEC, FLOOR)
+ALL: Final = (OURS, *PUBLISHED, *BARE)
 RUNTIME: Final = "ONNX Runtime alone"
 
 
@@ -92,7 +132,7 @@ def ensure_peers() -> dict[str, str]:
                 raise UserError(f"the peers cannot be installed; see above, or measure without: --only {OURS.name}")
         done.write_text(PINS.read_text())
     pins = dict(line.split("==") for line in PINS.read_text().splitlines() if "==" in line)
-    return {name: pins[name] for name in ("fastapi", "uvicorn", "litserve", "ray", "onnxruntime")}
+    return {name: pins[name] for name in ("fastapi", "uvicorn", "litserve", "ray", "mosec", "granian", "onnxruntime")}
 
 
 def images() -> list[bytes]:
@@ -105,23 +145,36 @@ def images() -> list[bytes]:
     return found
 
 
-def requests(system: System, size: int) -> list[tuple[str, bytes]]:
-    """Content type and body of requests with `size` images each, of which the first has each class in turn."""
-    pictures = images()
+@cache
+def photos() -> list[bytes]:
+    """JPEG files of 12 megapixels and about 3 MB, with the noise that cameras have."""
+    grain = np.random.default_rng(0).normal(0, 8, (3000, 4000, 3))
+    found = []
+    for content in images()[:_PHOTOS]:
+        enlarged = Image.open(io.BytesIO(content)).resize((4000, 3000), Image.Resampling.BICUBIC)
+        file = io.BytesIO()
+        Image.fromarray((np.asarray(enlarged) + grain).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=85)
+        found.append(file.getvalue())
+    return found
+
+
+def requests(system: System, size: int, files: Sequence[bytes]) -> list[tuple[str, bytes]]:
+    """Content type and body of requests with `size` of the images each, which begin with each image in turn."""
     name = system.image if size == 1 else "images"
     return [
-        load.form(name, [pictures[(first + place) % len(pictures)] for place in range(size)])
-        for first in range(len(pictures))
+        load.form(name, [files[(first + place) % len(files)] for place in range(size)]) for first in range(len(files))
     ]
 
 
 def check(system: System, server: Server, model: Path) -> None:
     """Raise `RuntimeError` unless `server` answers everything as `model` does: a fast wrong answer is no record."""
+    if not system.answers:
+        return
     classifier = Classifier(model, threads=1)
     pixels = np.stack([decode(image, SIDE, SIDE) for image in images()])
     expected = classifier.run(pixels).probabilities
     for size in (1, 16) if system.batches else (1,):
-        for first, (kind, body) in enumerate(requests(system, size)):
+        for first, (kind, body) in enumerate(requests(system, size, images())):
             found = ask(server.url, path_for(size), kind, body)
             wanted = [expected[(first + place) % len(expected)] for place in range(size)]
             if found is None or not _fits(found, wanted, classifier.classes):
