@@ -38,7 +38,7 @@ from serving.settings import Settings
 
 _SOCKET: Final = "http"
 _CHECK_SECONDS: Final = 0.5  # between two looks at the workers
-_KILL_SECONDS: Final = 5  # after a worker should have ended by itself
+_KILL_SECONDS: Final = 3  # after a worker should have ended by itself
 _RETRY_SECONDS: Final = 0.05
 _DEATHS: Final = 5  # of workers within `_DEATHS_SECONDS`: starting another does not help
 _DEATHS_SECONDS: Final = 30
@@ -106,6 +106,7 @@ class Arbiter(CircusArbiter):  # type: ignore[misc]
     def _end(self) -> None:
         """Stop listening in all processes, then have the workers end; at the second call, kill them."""
         if self._ending:
+            self._failure = "ended by a second signal; what was in flight is not answered"
             self._kill()
             return
         self._ending = True
