@@ -66,9 +66,15 @@ bench: .venv/.dev ## speed beside other servers, a verdict per target, docs/benc
 container: .venv/.serving .venv/.sbom ## a container image with docker or podman; VARIANT=gpu for CUDA, PYTHON_IMAGE=...@sha256:... for the base
 	$(BIN)/python -m deploy.container $(VARIANT) $(if $(PYTHON_IMAGE),--opt build-arg=PYTHON_IMAGE=$(PYTHON_IMAGE)) $(CONTAINER_OPTIONS)
 
-.venv/.%: requirements/%.txt pyproject.toml .venv/.$(RUNTIME)
-	$(BIN)/pip install --quiet -r $< -r requirements/$(RUNTIME).txt
+.venv/.serving: requirements/serving.txt pyproject.toml .venv/.$(RUNTIME)
+	$(BIN)/pip install --quiet --require-hashes -r $< -r requirements/$(RUNTIME).txt
 	$(BIN)/pip install --quiet --no-deps -e . && touch $@
+
+.venv/.sbom: requirements/sbom.txt .venv/.serving
+	$(BIN)/pip install --quiet --require-hashes -r $< && touch $@
+
+.venv/.dev: requirements/train.txt requirements/dev.txt .venv/.serving .venv/.sbom
+	$(BIN)/pip install --quiet -r requirements/train.txt -r requirements/dev.txt && touch $@
 
 # onnxruntime and onnxruntime-gpu write the same files, so that neither survives when one of both is uninstalled.
 .venv/.cpu .venv/.gpu: .venv/.%: requirements/%.txt
@@ -76,7 +82,17 @@ container: .venv/.serving .venv/.sbom ## a container image with docker or podman
 	$(BIN)/pip uninstall --quiet --yes onnxruntime onnxruntime-gpu 2>/dev/null
 	rm -f .venv/.cpu .venv/.gpu && touch $@
 
+# What ships is installed by hash. uv (pip install uv) keeps the versions that stand there; UPGRADE=--upgrade takes newer ones.
+LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-strip-markers \
+	--custom-compile-command "make lock" $(UPGRADE)
+lock: ## exact versions with hashes of what ships, from pyproject.toml, into requirements/
+	$(LOCK) pyproject.toml --extra serve --no-emit-package onnxruntime -o requirements/serving.txt
+	echo onnxruntime | $(LOCK) --no-deps - -o requirements/cpu.txt
+	echo 'onnxruntime-gpu[cuda,cudnn]' | $(LOCK) -c requirements/serving.txt \
+		$(patsubst %,--no-emit-package %,flatbuffers numpy packaging protobuf) - -o requirements/gpu.txt
+	echo cyclonedx-bom | $(LOCK) - -o requirements/sbom.txt
+
 help:
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
-.PHONY: serve test check train reproduce model evaluate fuzz attack bench container help
+.PHONY: serve test check train reproduce model evaluate fuzz attack bench container lock help

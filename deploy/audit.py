@@ -15,8 +15,8 @@ from typing import Any, Final
 
 from alexnet.paths import ROOT
 
-# All that is ever installed: ray.txt is on top of all others but the two runtimes.
-PINS: Final = ("requirements/ray.txt", "requirements/cpu.txt", "requirements/gpu.txt")
+# All that is ever installed.
+PINS: Final = tuple(f"requirements/{name}.txt" for name in ("serving", "cpu", "gpu", "sbom", "train", "dev", "ray"))
 # Vulnerabilities that do not concern us, by id, each with its reason. Whatever has a fixed version is upgraded instead.
 ACCEPTED: Final[dict[str, str]] = {}
 _SKIPPED: Final = "audit skipped"
@@ -30,7 +30,7 @@ def main() -> int:
     pins = (ROOT / "requirements/serving.txt").read_text().splitlines()
     with tempfile.TemporaryDirectory() as folder:
         first = Path(folder) / "first.txt"
-        first.write_text(next(line for line in pins if line.startswith("bentoml==")) + "\n")
+        first.write_text(next(line.split()[0] for line in pins if line.startswith("bentoml==")) + "\n")
         code, verdict = judge(*_ask(first))
     if not verdict.startswith(_SKIPPED):
         code, verdict = judge(*_ask(*(ROOT / name for name in PINS)))

@@ -11,6 +11,8 @@ import sys
 from importlib.metadata import PackageMetadata, PackageNotFoundError, metadata
 from typing import Final
 
+from packaging.requirements import Requirement
+
 from alexnet import files
 from alexnet.errors import UserError
 from alexnet.markdown import replace_section
@@ -18,6 +20,7 @@ from alexnet.paths import ROOT
 
 PAGE: Final = ROOT / "docs" / "dependencies.md"
 _CPU, _GPU = "CPU", "GPU"
+_IMAGE: Final = {"implementation_name": "cpython", "sys_platform": "linux", "platform_machine": "x86_64"}
 
 
 def shipped() -> dict[str, str]:
@@ -55,7 +58,10 @@ def declared(facts: PackageMetadata) -> str:
 
 
 def _pinned(name: str) -> list[str]:
-    return re.findall(r"^([\w.-]+)==", (ROOT / "requirements" / name).read_text(), re.MULTILINE)
+    """The packages of a requirements file that CPython on Linux installs."""
+    lines = re.findall(r"^(\w[^\\\n]*)", (ROOT / "requirements" / name).read_text(), re.MULTILINE)
+    needs = [Requirement(line) for line in lines]
+    return [need.name for need in needs if need.marker is None or need.marker.evaluate(_IMAGE)]
 
 
 def _licence(name: str) -> str | None:
