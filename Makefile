@@ -36,12 +36,12 @@ reproduce: .venv/.dev ## the published run: trained or resumed, evaluated, and c
 	cp runs/$(REPRODUCED)/config.json runs/$(REPRODUCED)/metrics.csv $(PUBLISHED)
 	$(BIN)/alexnet report
 
-model: .venv/.dev ## the shipped model from its teacher to its card, in hours: trained, made small, measured
+model: .venv/.dev ## the shipped model from its teacher to its card, in hours; OOD="DIR ..." and PHOTOS=DIR measure more
 	$(call run,teacher,--recipe teacher)
 	$(call run,improved,--recipe improved --teacher runs/teacher/best.pt --init $(INIT))
 	$(BIN)/alexnet compress runs/improved --fine-tune-steps 600 $(DATA_FLAGS)
-	$(BIN)/alexnet evaluate --checkpoint runs/improved $(DATA_FLAGS) $(if $(UNKNOWNS),--unknowns $(UNKNOWNS))
-	$(BIN)/alexnet evaluate --corruptions $(DATA_FLAGS)
+	$(BIN)/alexnet evaluate --checkpoint runs/improved $(DATA_FLAGS) $(addprefix --ood ,$(OOD)) $(if $(PHOTOS),--photos $(PHOTOS))
+	$(BIN)/alexnet evaluate --corruptions quick $(DATA_FLAGS)
 	$(BIN)/alexnet card $(DATA_FLAGS)
 	$(BIN)/python -m tools.readme
 

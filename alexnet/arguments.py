@@ -119,8 +119,6 @@ def _add_evaluate(commands: Any) -> Parser:
     about = "test, or the training images that the model's run held out (default: test)"
     evaluate.add_argument("--split", choices=("test", "validation"), default="test", help=about)
     evaluate.add_argument("--predictions", action="store_true", help="write predictions.parquet too, a row per image")
-    about = "images of none of the classes, a folder of pictures or a .npy file: how well they are told apart"
-    evaluate.add_argument("--unknowns", type=Path, metavar="PATH", help=about)
     _add_trust(evaluate)
     return evaluate
 
@@ -135,10 +133,17 @@ def _add_card(commands: Any) -> Parser:
 
 
 def _add_trust(evaluate: Parser) -> None:
-    about = "measure the accuracy under fifteen common corruptions too (needs the extra `corruptions`)"
-    evaluate.add_argument("--corruptions", action="store_true", help=about)
-    about = "how many of the images are corrupted, each class with its share (default: %(default)s)"
-    evaluate.add_argument("--corruption-images", type=int, default=2_000, metavar="N", help=about)
+    about = "folder of images of none of the classes: measure how well the OOD score detects them; may be repeated"
+    evaluate.add_argument("--ood", type=Path, action="append", default=[], metavar="DIR", help=about)
+    about = "folder with photos in a folder for each class and in none/: accuracy, calibration and OOD detection"
+    evaluate.add_argument("--photos", type=Path, metavar="DIR", help=about)
+    about = "accuracy under the fifteen common corruptions: full (75 x all images), quick (45 x 2,000), or the folder "
+    about += "of CIFAR-10-C's .npy files"
+    evaluate.add_argument("--corruptions", metavar="full|quick|DIR", help=about)
+    about = "folder with CIFAR-10.1's .npy files: accuracy on them"
+    evaluate.add_argument("--cifar10-1", type=Path, metavar="DIR", help=about)
+    about = "file of labels that most people back, cifar10h-counts.npy or cifar10_mturk.json: accuracy against them"
+    evaluate.add_argument("--labels", type=Path, metavar="FILE", help=about)
     about = "ask a running service too and count what differs; it may need a key, taken from ALEXNET_API_KEYS"
     evaluate.add_argument("--url", metavar="URL", help=about)
     about = "ask torch too, with the run's folder or checkpoint that the model was made of, and count what differs"

@@ -112,6 +112,7 @@ def _compress(options: argparse.Namespace) -> None:
 
 def _evaluate(options: argparse.Namespace) -> None:
     from alexnet.evaluation import evaluate
+    from alexnet.evaluation.corruptions import Protocol
 
     ask_torch = None
     if options.checkpoint:
@@ -120,18 +121,22 @@ def _evaluate(options: argparse.Namespace) -> None:
         except ImportError as error:
             raise UserError(f"--checkpoint needs {error.name}: pip install 'alexnet-cifar10[train]'") from error
         ask_torch = partial(torch_parity.ask_torch, options.checkpoint)
-    evaluate.evaluate(
+    request = evaluate.Request(
         options.model,
         options.data,
         options.output or options.model.parent,
         split=options.split,
+        batch_size=options.batch_size,
         predictions=options.predictions,
-        unknowns=options.unknowns,
-        corruption_images=options.corruption_images if options.corruptions else None,
+        ood=tuple(options.ood),
+        photos=options.photos,
+        corruptions=Protocol.of(options.corruptions) if options.corruptions else None,
+        cifar10_1=options.cifar10_1,
+        labels=options.labels,
         url=options.url,
         ask_torch=ask_torch,
-        batch_size=options.batch_size,
     )
+    evaluate.evaluate(request)
 
 
 def _card(options: argparse.Namespace) -> None:

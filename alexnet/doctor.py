@@ -17,11 +17,11 @@ from rich.text import Text
 from alexnet import datasets, surroundings
 from alexnet.datasets import Cifar10, ImageFolder, cifar10, folders
 from alexnet.errors import UserError
+from alexnet.evaluation.metrics import FILE_NAME, Metrics
 from alexnet.markdown import megabytes
 from alexnet.surroundings import Finding
 from serving import settings
 
-_METRICS: Final = "metrics.json"
 _IMAGES: Final = 10_000  # in each file of CIFAR-10
 _COLOURS: Final = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
@@ -145,17 +145,16 @@ def model_file(path: Path) -> list[Finding]:
 
 
 def _measured(model: Path, sha256: str) -> Finding:
-    path, again = model.with_name(_METRICS), f"measure it: alexnet evaluate {model}"
-    try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        accuracy, images, measured = metrics["accuracy"], metrics["data"]["images"], metrics["model"]["sha256"]
-    except OSError:
+    path, again = model.with_name(FILE_NAME), f"measure it: alexnet evaluate {model}"
+    if not path.exists():
         return Finding("accuracy", "note", f"no {path}", again)
-    except (ValueError, KeyError, TypeError):
+    try:
+        metrics = Metrics.read(model.parent, again)
+    except UserError:
         return Finding("accuracy", "problem", f"{path} is damaged", again)
-    if measured != sha256:
-        return Finding("accuracy", "problem", f"{path} is of another model, sha256 {measured}", again)
-    return Finding("accuracy", "ok", f"{accuracy:.4f} on {images:,} images, of this very file")
+    if metrics.model.sha256 != sha256:
+        return Finding("accuracy", "problem", f"{path} is of another model, sha256 {metrics.model.sha256}", again)
+    return Finding("accuracy", "ok", f"{metrics.accuracy:.4f} on {metrics.data.images:,} images, of this very file")
 
 
 def _halves(complaint: str) -> tuple[str, str]:

@@ -7,11 +7,12 @@ In: models/alexnet (model and metrics), the example picture. Out: README.md with
 
 import asyncio
 import json
-from typing import Any, Final
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 
 from alexnet import files
+from alexnet.evaluation import metrics
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import ModelMetadata
 from alexnet.inference.prediction import DEFAULT_TOP_K
@@ -52,36 +53,36 @@ def _classifier() -> Classifier:
 
 
 def _numbers() -> str:
-    metrics: dict[str, Any] = json.loads((MODEL_FOLDER / "metrics.json").read_text())
-    low, high = metrics["accuracy_interval_95"]
-    classes = metrics["classes"]
+    measured = metrics.Metrics.read(MODEL_FOLDER, "run: make evaluate")
+    low, high = measured.accuracy_interval_95
+    classes = measured.classes
     facts = _classifier().metadata
     assert facts.validation is not None
     assert facts.settings is not None
     layers = "whole" if facts.rank is None else f"factorised to rank {facts.rank}"
-    names, values = " | ".join(classes), " | ".join(f"{row['accuracy']:.3f}" for row in classes.values())
+    names, values = " | ".join(classes), " | ".join(f"{row.accuracy:.3f}" for row in classes.values())
     return (
         f"| accuracy (95 % interval) | macro F1 | weighted F1 | size |\n|---|---|---|---|\n"
-        f"| {metrics['accuracy']:.4f} ({low:.4f} to {high:.4f}) | {metrics['macro_f1']:.4f} | "
-        f"{metrics['weighted_f1']:.4f} | {megabytes(metrics['model']['bytes'])} |\n\n"
+        f"| {measured.accuracy:.4f} ({low:.4f} to {high:.4f}) | {measured.macro_f1:.4f} | "
+        f"{measured.weighted_f1:.4f} | {megabytes(measured.model.bytes)} |\n\n"
         f"The model is that of epoch {facts.validation.epoch} of a run of {facts.settings.epochs}, "
         f"its two large linear layers {layers}. "
-        f"{_compression(facts, metrics)}Accuracy of each class:\n\n"
+        f"{_compression(facts, measured)}Accuracy of each class:\n\n"
         f"| {names} |\n|{'---|' * len(classes)}\n| {values} |\n"
     )
 
 
-def _compression(facts: ModelMetadata, metrics: dict[str, Any]) -> str:
+def _compression(facts: ModelMetadata, measured: metrics.Metrics) -> str:
     """What `alexnet compress` did to the model, when it did."""
-    found, calibration = facts.compression, metrics["calibration"]
-    if found is None:
+    found, before = facts.compression, facts.uncalibrated
+    if found is None or before is None:
         return ""
-    now, before = (100 * errors["expected_calibration_error"] for errors in (calibration, calibration["before"]))
     flags = f"--rank {found.rank_asked or 'auto'} --fine-tune-steps {found.fine_tune_steps}"
     return (
         f"`alexnet compress {flags}` made it of the run "
-        f"({facts.precision}) and calibrated it: the expected calibration error is {now:.1f} %, and was "
-        f"{before:.1f} %. "
+        f"({facts.precision}) and calibrated it: its expected calibration error is "
+        f"{100 * measured.calibration.expected_calibration_error:.1f} %; on the validation images it was "
+        f"{100 * before.expected_calibration_error:.1f} % before. "
     )
 
 

@@ -39,7 +39,7 @@ _IGNORED: Final = frozenset(
     }
 )
 _LOOKED_AT: Final = 10_000  # files that are looked at to find an image: `--data` may name a whole disk
-_SUFFIXES: Final = (".jpg", *(f".{name.lower()}" for name in FORMATS))
+SUFFIXES: Final = (".jpg", *(f".{name.lower()}" for name in FORMATS))
 
 
 def is_ignored(name: str) -> bool:
@@ -109,7 +109,7 @@ def class_folders(folder: Path) -> dict[str, Path]:
 def has_image(folder: Path) -> bool:
     """Whether one of the first files in `folder` or below is named like an image."""
     found = itertools.islice(walk(folder), _LOOKED_AT)
-    return any(item.name.lower().endswith(_SUFFIXES) and item.is_file() for item in found)
+    return any(item.name.lower().endswith(SUFFIXES) and item.is_file() for item in found)
 
 
 def check_classes(folder: Path, names: Sequence[str]) -> None:

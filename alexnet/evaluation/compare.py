@@ -8,15 +8,17 @@ import json
 from dataclasses import dataclass
 from math import comb, erfc, sqrt
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from alexnet.errors import UserError
-from alexnet.evaluation import evaluate
+from alexnet.evaluation.evaluate import read_split
 from alexnet.evaluation.intervals import paired_difference, wilson
+from alexnet.evaluation.metrics import Data, Split
+from alexnet.inference import batches
 from alexnet.inference.classifier import Classifier
 
 _FEW: Final = 25  # pairs that differ, below which the chi-squared distribution is too coarse
@@ -42,7 +44,7 @@ class Comparison:
     only_first: int
     only_second: int
     both_wrong: int
-    facts: dict[str, Any]
+    data: Data
 
     @property
     def images(self) -> int:
@@ -65,9 +67,7 @@ class Comparison:
         return mcnemar(self.only_first, self.only_second)
 
 
-def compare(
-    first: Path, second: Path, data_root: Path, *, split: evaluate.Split = "test", batch_size: int = 256
-) -> Comparison:
+def compare(first: Path, second: Path, data_root: Path, *, split: Split = "test", batch_size: int = 256) -> Comparison:
     """Ask both models about the images of `split`.
 
     Raises `UserError` on an unusable model, other classes, other images held out, or damaged data.
@@ -80,13 +80,14 @@ def compare(
         raise UserError(
             f"{first} knows {next(names)}; {second} knows {next(names)}: compare models of the same classes"
         )
-    (images, facts), (others, _) = (
-        evaluate.read(classifier, path, data_root, split) for classifier, path in zip(classifiers, paths, strict=True)
+    read, other = (
+        read_split(classifier, path, data_root, split) for classifier, path in zip(classifiers, paths, strict=True)
     )
-    if not np.array_equal(images.pixels, others.pixels):
+    images = read.images
+    if not np.array_equal(images.pixels, other.images.pixels):
         raise UserError("the runs of the two models held out different images; compare them with --split test")
     right = [
-        evaluate.answer_all(classifier, images.pixels, batch_size).probabilities.argmax(1) == images.labels
+        batches.predict(classifier, images.pixels, batch_size).probabilities.argmax(1) == images.labels
         for classifier in classifiers
     ]
     a, b = right
@@ -97,7 +98,7 @@ def compare(
         only_first=int((a & ~b).sum()),
         only_second=int((~a & b).sum()),
         both_wrong=int((~a & ~b).sum()),
-        facts={name: facts[name] for name in ("split", "images", "sha256")},
+        data=read.data,
     )
 
 
@@ -145,7 +146,16 @@ def to_json(found: Comparison) -> str:
         "test": "McNemar, exact" if exact else "McNemar, with correction for continuity",
         "verdict": verdict(found),
     }
-    return json.dumps({**models, "data": found.facts, **counts, **tested}, indent=2, ensure_ascii=False)
+    return json.dumps(
+        {
+            **models,
+            "data": found.data.model_dump(mode="json", include={"split", "images", "sha256"}),
+            **counts,
+            **tested,
+        },
+        indent=2,
+        ensure_ascii=False,
+    )
 
 
 def show(found: Comparison) -> None:
@@ -155,7 +165,7 @@ def show(found: Comparison) -> None:
         low, high = wilson(side.right, found.images)
         accuracy = f"accuracy {side.right / found.images:.4f} (95 % interval {low:.4f} to {high:.4f})"
         console.print(f"{name}: {side.path}, sha256 {side.sha256[:12]}, {accuracy}", markup=False)
-    table = Table(title=f"{found.images:,} {found.facts['split']} images")
+    table = Table(title=f"{found.images:,} {found.data.split} images")
     table.add_column("")
     table.add_column("B right", justify="right")
     table.add_column("B wrong", justify="right")

@@ -1,110 +1,163 @@
-"""A model file and the test images to numbers: accuracy and F1, per class and overall, and how far to trust them.
+"""The work of `alexnet evaluate`: a model file and images to measured numbers.
 
-In: an ONNX file, through serving's own classifier, and the test split; or the validation images of the run that the
-file comes from. Out: `metrics.json` (with the SHA-256 of the model and the versions used), `confusion.png`,
-`reliability.png` and, when asked for, `predictions.parquet`. Torch is not needed; without matplotlib the plots are left
-out.
+In: an ONNX file, and the test images or the validation images of its run; other test sets where they are asked for.
+Out: `metrics.json`, `confusion.png`, `reliability.png` and, if asked for, `predictions.parquet`. Needs no torch;
+without matplotlib the plots are left out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 from rich.console import Console
-from rich.progress import Progress
-from rich.table import Table
-from rich.text import Text
 
 from alexnet import datasets, environment, files
-from alexnet.datasets import Fingerprint, Images, is_imbalanced
+from alexnet.datasets import Fingerprint, Images, cifar10, loose_images, public_sets, synthetic_outliers
 from alexnet.errors import UserError
-from alexnet.evaluation import calibration, robustness, service_parity, trust
-from alexnet.evaluation import predictions as predictions_file
-from alexnet.evaluation.scores import Scores, score
+from alexnet.evaluation import calibration, corruptions, ood, photos, predictions, summary
+from alexnet.evaluation.corruptions import Protocol
+from alexnet.evaluation.metrics import (
+    ClassScores,
+    Corruptions,
+    Data,
+    LabelErrors,
+    Metrics,
+    ModelFile,
+    Ood,
+    OodSet,
+    OtherTestSet,
+    Parity,
+    Proportion,
+    Split,
+)
+from alexnet.evaluation.scores import OtherOutputs, Scores, differences, score
+from alexnet.inference import batches
 from alexnet.inference.classifier import Classifier, Outputs
 
-Ask = Callable[[Classifier, npt.NDArray[np.uint8], int], service_parity.Found]  # the last is a batch size
-Split = Literal["test", "validation"]
+Pixels = npt.NDArray[np.uint8]
+Predict = Callable[[Pixels], Outputs]
+AskTorch = Callable[[Classifier, Pixels, int], OtherOutputs]  # the last is a batch size
 
-METRICS: Final = "metrics.json"
 CONFUSION: Final = "confusion.png"
 RELIABILITY: Final = "reliability.png"
 
+_SYNTHETIC: Final = 5_000  # images of noise, and as many of flat colours
+_SEED: Final = 1  # not that of the images on which the score was fitted
 
-def evaluate(
-    model: Path,
-    data_root: Path,
-    output: Path,
-    *,
-    split: Split = "test",
-    predictions: bool = False,
-    unknowns: Path | None = None,
-    corruption_images: int | None = None,
-    url: str | None = None,
-    ask_torch: Ask | None = None,
-    batch_size: int = 256,
-) -> Scores:
-    """Measure `model` on the images of `split`, print the table, write `metrics.json` and two pictures to `output`.
 
-    With `predictions` also `predictions.parquet`. `unknowns` are images of no known class, see `unknowns.read`;
-    `corruption_images` are how many are corrupted, see `robustness.measure`; `url` is a running service, and
-    `ask_torch` gives torch's answers to the same pixels, see `training.export.torch_parity`. What an earlier
-    `metrics.json` says of these and is not measured this time is kept, see `trust.keep`. Raises `UserError` on an
-    unusable model, damaged data, a batch size below 1, or where one of these cannot be measured.
+@dataclass(frozen=True)
+class Request:
+    """What is to be measured, and where the results go.
+
+    `ood` are folders of images of none of the classes, `photos` one as `photos.measure` takes, `cifar10_1` that of
+    CIFAR-10.1, `labels` a file of corrected labels as `public_sets.read_corrected_labels` takes. `url` is that of a
+    running service, and `ask_torch` gives torch's outputs (`training.export.torch_parity`).
     """
-    if batch_size < 1:
-        raise UserError(f"--batch-size is {batch_size}; give 1 or more")
-    if corruption_images is not None:
-        robustness.check(corruption_images)
-    classifier = Classifier(model)
-    images, facts = read(classifier, model, data_root, split)
-    answers = answer_all(classifier, images.pixels, batch_size)
-    predicted = answers.probabilities.argmax(1)
+
+    model: Path
+    data: Path
+    output: Path
+    split: Split = "test"
+    batch_size: int = 256
+    predictions: bool = False
+    ood: tuple[Path, ...] = ()
+    photos: Path | None = None
+    corruptions: Protocol | None = None
+    cifar10_1: Path | None = None
+    labels: Path | None = None
+    url: str | None = None
+    ask_torch: AskTorch | None = None
+
+    def check(self) -> None:
+        """Raise `UserError` on what cannot be measured, before anything is."""
+        if self.batch_size < 1:
+            raise UserError(f"--batch-size is {self.batch_size}; give 1 or more")
+        if self.corruptions is not None:
+            self.corruptions.check()
+        names = [path.resolve().name for path in self.ood]
+        if len({*names, "noise", "flat"}) < len(names) + 2:
+            raise UserError(f"--ood {' '.join(names)}: give each folder another name; noise and flat are taken")
+        if self.labels is not None and self.split != "test":
+            raise UserError("--labels gives labels of the test images; leave out --split validation")
+
+
+@dataclass(frozen=True)
+class SplitImages:
+    """The images of a split, what `metrics.json` says about them, and of an image folder their paths."""
+
+    images: Images
+    data: Data
+    paths: tuple[str, ...] | None = None
+
+
+def evaluate(request: Request) -> Metrics:
+    """Measure a model file, print a summary and write the results; returns what `metrics.json` says.
+
+    Sections that an earlier `metrics.json` has of the same file and images, and that are not measured this time, are
+    kept. Raises `UserError` on an unusable model, damaged data, or where something cannot be measured.
+    """
+    request.check()
+    classifier = Classifier(request.model)
+    read = read_split(classifier, request.model, request.data, request.split)
+    images = read.images
+    predict = partial(batches.predict, classifier, batch_size=request.batch_size)
+    outputs = predict(images.pixels)
+    predicted = outputs.probabilities.argmax(1)
     scores = score(images.labels, predicted, len(classifier.classes))
-    trusted: dict[str, Any] = {
-        "calibration": trust.calibrate(answers, images.labels, trust.temperature_of(classifier)),
-        "unknown": trust.examine_unknowns(lambda x: answer_all(classifier, x, batch_size), answers, unknowns),
+    measured = Metrics(
+        model=ModelFile(
+            name=classifier.name,
+            sha256=classifier.sha256,
+            bytes=request.model.stat().st_size,
+            run=classifier.metadata.run,
+        ),
+        data=read.data,
+        accuracy=scores.accuracy,
+        accuracy_interval_95=scores.interval,
+        macro_f1=scores.macro_f1,
+        weighted_f1=scores.weighted_f1,
+        classes=_class_scores(classifier, scores),
+        confusion=tuple(tuple(row) for row in scores.confusion.tolist()),
+        calibration=calibration.measure(outputs.probabilities, images.labels),
+        ood=_measure_ood(classifier, predict, outputs, request.ood),
+        corruptions=_measure_corruptions(classifier, images, request),
+        photos=photos.measure(classifier, predict, request.photos) if request.photos else None,
+        cifar10_1=_measure_cifar10_1(classifier, predict, request.cifar10_1) if request.cifar10_1 else None,
+        label_errors=_measure_labels(predicted, images.labels, request.labels) if request.labels else None,
+        parity=_measure_parity(classifier, images.pixels, outputs, request),
+        environment=environment.describe(_runtime_package(), "numpy"),
+    )
+    summary.show(measured)
+    request.output.mkdir(parents=True, exist_ok=True)
+    measured = keep(Metrics.find(request.output, classifier.sha256), measured)
+    measured.write(request.output)
+    _plot(request.output, scores, classifier, calibration.reliability(outputs.probabilities, images.labels))
+    if request.predictions:
+        found = predictions.Predictions(images.labels, predicted, read.paths)
+        predictions.write(request.output / predictions.FILE_NAME, found, classifier.classes)
+    return measured
+
+
+def keep(earlier: Metrics | None, now: Metrics) -> Metrics:
+    """`now`, and what `earlier` has beyond it of the same model and the same images; sets and parities are merged."""
+    if earlier is None or earlier.model.sha256 != now.model.sha256 or earlier.data != now.data:
+        return now
+    kept = {
+        name: getattr(earlier, name)
+        for name in ("corruptions", "photos", "cifar10_1", "label_errors")
+        if getattr(now, name) is None
     }
-    if compared := _compare(classifier, images.pixels, answers, url, ask_torch, batch_size):
-        trusted["parity"] = compared
-    if corruption_images is not None:
-        ask = partial(answer_all, classifier, batch_size=batch_size, shown=False)
-        trusted["corruptions"] = robustness.measure(ask, images, corruption_images)
-    _print(classifier, scores, split)
-    _print_trust(trusted)
-    output.mkdir(parents=True, exist_ok=True)
-    report = _report(model, classifier, facts, scores, trusted)
-    files.write_json(output / METRICS, trust.keep(output / METRICS, report))
-    _plot(output, scores, classifier.classes, trust.curves(answers, images.labels, trust.temperature_of(classifier)))
-    if predictions:
-        found = predictions_file.Predictions(images.labels, predicted)
-        predictions_file.write(output / predictions_file.FILE_NAME, found, classifier.classes)
-    return scores
+    if now.ood and earlier.ood:
+        kept["ood"] = now.ood.model_copy(update={"sets": {**earlier.ood.sets, **now.ood.sets}})
+    return now.model_copy(update={**kept, "parity": {**earlier.parity, **now.parity}})
 
 
-def answer_all(
-    classifier: Classifier, pixels: npt.NDArray[np.uint8], batch_size: int, *, shown: bool = True
-) -> Outputs:
-    """The answers to pixels uint8 [N, 32, 32, 3], N of 1 or more; if `shown`, with a progress bar on standard error."""
-    parts = []
-    with Progress(console=Console(stderr=True), disable=not shown) as progress:
-        task = progress.add_task("images", total=len(pixels))
-        for first in range(0, len(pixels), batch_size):
-            batch = pixels[first : first + batch_size]
-            parts.append(classifier.run(batch))
-            progress.advance(task, len(batch))
-    probabilities = np.concatenate([part.probabilities for part in parts])
-    if not classifier.detects_ood:
-        return Outputs(probabilities)
-    unknown_scores = np.concatenate([part.ood_score for part in parts if part.ood_score is not None])
-    return Outputs(probabilities, unknown_scores, unknown_scores > classifier.metadata.ood_threshold)
-
-
-def read(classifier: Classifier, model: Path, root: Path, split: Split) -> tuple[Images, dict[str, Any]]:
-    """The images of `split`, and what `metrics.json` says about them.
+def read_split(classifier: Classifier, model: Path, root: Path, split: Split) -> SplitImages:
+    """The images of `split` in the data set at `root`.
 
     Raises `UserError` on damaged data, other classes, or a file that does not say what its run held out.
     """
@@ -112,66 +165,96 @@ def read(classifier: Classifier, model: Path, root: Path, split: Split) -> tuple
     trained = Fingerprint(classifier.classes, classifier.metadata.image_folder_sha256)
     if split == "test":
         test = data.test(trained, model)
-        facts = {"also_trained_on": test.also_trained_on, "left_out": test.unreadable}
-        told = {name: count for name, count in facts.items() if count is not None}
-        return test.images, {"split": split, "images": len(test.images), **told, "sha256": test.sha256}
-    settings, row = classifier.metadata.settings, classifier.metadata.validation
-    if settings is None or row is None:
-        raise UserError(f"{model} does not say which images its run validated on; export it with `alexnet export RUN`")
+        facts = Data(
+            split=split,
+            images=len(test.images),
+            sha256=test.sha256,
+            also_trained_on=test.also_trained_on,
+            unreadable=test.unreadable,
+        )
+        return SplitImages(test.images, facts, test.paths)
+    settings, trainer = classifier.metadata.settings, classifier.metadata.validation
+    if settings is None or trainer is None:
+        raise UserError(f"{model} does not say which images its run held out; export it with `alexnet export RUN`")
     parts = data.split_again(trained, settings.validation_images, settings.seed, model)
-    sha256 = data.training_sha256
-    run = {
-        "seed": settings.seed,
-        "training_images": len(parts.training),
-        "row_of_the_trainer": row.model_dump(),
-    }
-    return parts.validation, {"split": split, "images": len(parts.validation), **run, "sha256": sha256}
+    facts = Data(
+        split=split,
+        images=len(parts.validation),
+        sha256=data.training_sha256,
+        seed=settings.seed,
+        training_images=len(parts.training),
+        trainer=trainer,
+    )
+    return SplitImages(parts.validation, facts)
 
 
-def _compare(
-    classifier: Classifier,
-    pixels: npt.NDArray[np.uint8],
-    answers: Outputs,
-    url: str | None,
-    ask_torch: Ask | None,
-    batch_size: int,
-) -> dict[str, Any]:
-    """How the answers of a service and of torch differ from the file's `answers`, of those that are asked for."""
-    found = {}
-    if url is not None:
-        with service_parity.Service(url, classifier) as service:
-            found["http"] = service_parity.differences(answers, service.ask(pixels, batch_size))
-    if ask_torch is not None:
-        found["torch"] = service_parity.differences(answers, ask_torch(classifier, pixels, batch_size))
-    return found
-
-
-def _report(
-    model: Path, classifier: Classifier, facts: dict[str, Any], scores: Scores, trusted: dict[str, Any]
-) -> dict[str, Any]:
-    columns = zip(
-        classifier.classes, scores.recall, scores.precision, scores.f1, scores.support, strict=True
-    )  # the accuracy of a class is its recall
+def _class_scores(classifier: Classifier, scores: Scores) -> dict[str, ClassScores]:
+    columns = zip(classifier.classes, scores.recall, scores.precision, scores.f1, scores.support, strict=True)
     return {
-        "model": {
-            "name": classifier.name,
-            "sha256": classifier.sha256,
-            "bytes": model.stat().st_size,
-            "run": classifier.metadata.run,
-        },
-        "data": facts,
-        "accuracy": scores.accuracy,
-        "accuracy_interval_95": list(scores.interval),
-        "macro_f1": scores.macro_f1,
-        "weighted_f1": scores.weighted_f1,
-        "classes": {
-            name: {"accuracy": float(r), "precision": float(p), "f1": float(f), "support": int(n)}
-            for name, r, p, f, n in columns
-        },
-        "confusion": scores.confusion.tolist(),
-        **trusted,
-        "environment": environment.describe(_runtime_package(), "numpy"),
+        name: ClassScores(accuracy=float(recall), precision=float(precision), f1=float(f1), support=int(support))
+        for name, recall, precision, f1, support in columns
     }
+
+
+def _measure_ood(
+    classifier: Classifier, predict: Predict, in_distribution: Outputs, folders: tuple[Path, ...]
+) -> Ood | None:
+    if in_distribution.is_ood is None:
+        if folders:
+            raise UserError("--ood: the model has no OOD score; make one that has with `alexnet compress RUN`")
+        return None
+    sets: dict[str, OodSet] = {}
+    height, width, _ = classifier.image_shape
+    for folder in folders:
+        read = loose_images.read(folder, height, width)
+        sets[folder.resolve().name] = ood.measure(in_distribution, predict(read.pixels), read.sha256)
+    if folders:
+        for make in (synthetic_outliers.noise, synthetic_outliers.flat):
+            sets[make.__name__] = ood.measure(in_distribution, predict(make(_SYNTHETIC, _SEED, height)))
+    return Ood(refused=float(in_distribution.is_ood.mean()), sets=sets)
+
+
+def _measure_corruptions(classifier: Classifier, images: Images, request: Request) -> Corruptions | None:
+    if request.corruptions is None:
+        return None
+    silent = partial(batches.predict, classifier, batch_size=request.batch_size, description=None)
+    return corruptions.measure(silent, images, request.corruptions)
+
+
+def _measure_cifar10_1(classifier: Classifier, predict: Predict, folder: Path) -> OtherTestSet:
+    if classifier.classes != cifar10.CLASSES:
+        raise UserError("--cifar10-1: the model has other classes than CIFAR-10; leave it out")
+    images = public_sets.read_cifar10_1(folder)
+    correct = predict(images.pixels).probabilities.argmax(1) == images.labels
+    return OtherTestSet(sha256=files.sha256(folder / public_sets.CIFAR10_1_DATA), accuracy=Proportion.of(correct))
+
+
+def _measure_labels(predicted: npt.NDArray[np.int64], labels: npt.NDArray[np.int64], path: Path) -> LabelErrors:
+    corrected = public_sets.read_corrected_labels(path, labels)
+    agreed = corrected != public_sets.NO_LABEL
+    return LabelErrors(
+        source=path.name,
+        sha256=files.sha256(path),
+        changed=int((corrected != labels)[agreed].sum()),
+        left_out=int((~agreed).sum()),
+        accuracy=Proportion.of((predicted == corrected)[agreed]),
+        unchanged=Proportion.of((predicted == labels)[agreed]),
+    )
+
+
+def _measure_parity(classifier: Classifier, pixels: Pixels, outputs: Outputs, request: Request) -> dict[str, Parity]:
+    found = {}
+    if request.url is not None:
+        try:
+            from alexnet.evaluation import service_parity
+        except ImportError as error:
+            raise UserError(f"--url needs {error.name}: pip install 'alexnet-cifar10[evaluate]'") from error
+        with service_parity.Service(request.url, classifier) as service:
+            found["http"] = differences(outputs, service.ask(pixels, request.batch_size))
+    if request.ask_torch is not None:
+        elsewhere = request.ask_torch(classifier, pixels, request.batch_size)
+        found["torch"] = differences(outputs, elsewhere)
+    return found
 
 
 def _runtime_package() -> str:
@@ -179,58 +262,11 @@ def _runtime_package() -> str:
     return "onnxruntime-gpu" if "onnxruntime-gpu" in installed else "onnxruntime"
 
 
-def _print(classifier: Classifier, scores: Scores, split: Split) -> None:
-    low, high = scores.interval
-    table = Table(title=f"{classifier.name}, sha256 {classifier.sha256[:12]}, {scores.support.sum()} {split} images")
-    table.add_column("class")
-    for heading in ("accuracy", "precision", "F1", "images"):
-        table.add_column(heading, justify="right")
-    rows = zip(classifier.classes, scores.recall, scores.precision, scores.f1, scores.support, strict=True)
-    for name, recall, precision, f1, support in rows:
-        table.add_row(Text(name), f"{recall:.4f}", f"{precision:.4f}", f"{f1:.4f}", str(support))
-    console = Console()
-    console.print(table)
-    console.print(
-        f"accuracy {scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f}), "
-        f"macro F1 {scores.macro_f1:.4f}, weighted F1 {scores.weighted_f1:.4f}",
-        highlight=False,
-    )
-    if is_imbalanced(scores.support):
-        fewest, most = scores.support.min(), scores.support.max()
-        console.print(
-            f"a class has {fewest} to {most} images: watch macro F1, in which each class counts the same",
-            highlight=False,
-        )
-
-
-def _print_trust(trusted: dict[str, Any]) -> None:
-    found, console = trusted["calibration"], Console()
-
-    def show(errors: dict[str, float]) -> str:
-        error, likelihood = errors["expected_calibration_error"], errors["negative_log_likelihood"]
-        return f"calibration error {error:.4f}, negative log likelihood {likelihood:.4f}"
-
-    before = f" (before its temperature: {show(found['before'])})" if "before" in found else ""
-    console.print(show(found) + before, highlight=False)
-    if trusted["unknown"]:
-        share = trusted["unknown"]["share_of_these_images"]
-        console.print(f"called unknown: {share:.4f} of these images", highlight=False)
-    for name, row in trusted["unknown"].get("against", {}).items():
-        console.print(
-            f"{name}: AUROC {row['auroc']:.4f}, false-positive rate at 95 % {row['false_positive_rate_at_95']:.4f}, "
-            f"called unknown {row['called_unknown']:.4f} of {row['images']}",
-            highlight=False,
-        )
-    if "corruptions" in trusted:
-        robustness.show(trusted["corruptions"])
-    service_parity.show(trusted.get("parity", {}))
-
-
-def _plot(output: Path, scores: Scores, classes: Sequence[str], curves: Mapping[str, calibration.Reliability]) -> None:
+def _plot(output: Path, scores: Scores, classifier: Classifier, reliability: calibration.Reliability) -> None:
     try:
         from alexnet.evaluation import plots
     except ImportError:
-        Console(stderr=True).print(f"{output / CONFUSION} is left out: it needs matplotlib (the train extra)")
+        Console(stderr=True).print(f"{output / CONFUSION} is left out: it needs matplotlib (the evaluate extra)")
         return
-    plots.plot_confusion(output / CONFUSION, scores.confusion, classes)
-    plots.plot_reliability(output / RELIABILITY, curves)
+    plots.plot_confusion(output / CONFUSION, scores.confusion, classifier.classes)
+    plots.plot_reliability(output / RELIABILITY, reliability)

@@ -7,15 +7,17 @@ Accuracies, F1 scores, rates and errors lie between 0 and 1; intervals are those
 from pathlib import Path
 from typing import Final, Literal, Self
 
+import numpy as np
+import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alexnet import files
 from alexnet.errors import UserError
+from alexnet.evaluation.intervals import Interval, wilson
 from alexnet.inference.metadata import Calibration, Environment, ValidationMetrics
 
 FILE_NAME: Final = "metrics.json"
 
-Interval = tuple[float, float]
 Split = Literal["test", "validation"]
 
 
@@ -29,7 +31,7 @@ class ModelFile(_Record):
     name: str
     sha256: str
     bytes: int
-    run: str | None
+    run: str | None = None
 
 
 class Data(_Record):
@@ -56,6 +58,13 @@ class Proportion(_Record):
     images: int
     value: float
     interval_95: Interval
+
+    @classmethod
+    def of(cls, counted: npt.NDArray[np.bool_]) -> Self:
+        """The proportion of true values in bool [N]."""
+        return cls(
+            images=len(counted), value=float(counted.mean()), interval_95=wilson(int(counted.sum()), len(counted))
+        )
 
 
 class ClassScores(_Record):
@@ -143,7 +152,7 @@ class OtherTestSet(_Record):
 
 
 class Parity(_Record):
-    """How answers elsewhere, of torch or of a service, differ from the file's own."""
+    """How answers elsewhere, of torch (`torch`) or of a service (`http`), differ from the file's own."""
 
     images: int
     different_classes: int
@@ -169,7 +178,7 @@ class Metrics(_Record):
     photos: Photos | None = None
     cifar10_1: OtherTestSet | None = None
     label_errors: LabelErrors | None = None
-    parity: dict[Literal["http", "torch"], Parity] = {}
+    parity: dict[str, Parity] = {}
     environment: Environment
 
     def write(self, folder: Path) -> Path:
@@ -191,11 +200,11 @@ class Metrics(_Record):
             place = ".".join(str(part) for part in first["loc"])
             raise UserError(f"{path}: {place + ': ' if place else ''}{first['msg']}; {remedy}") from error
 
-
-def find(model: Path, sha256: str) -> Metrics | None:
-    """The metrics beside the file `model`; None where there are none, or they are of another file than `sha256`."""
-    try:
-        found = Metrics.read(model.parent, "")
-    except UserError:
-        return None
-    return found if found.model.sha256 == sha256 else None
+    @classmethod
+    def find(cls, folder: Path, sha256: str) -> Self | None:
+        """The metrics in `folder`; None where there are none, or they are of another model file than `sha256`."""
+        try:
+            found = cls.read(folder, "")
+        except UserError:
+            return None
+        return found if found.model.sha256 == sha256 else None

@@ -1,67 +1,157 @@
-"""The card of a model: what its file and its metrics say, as a page for people.
+"""The card of a model: what its file and its `metrics.json` say, as a page for people.
 
-In: a folder with `model.onnx` and `metrics.json`, and the test images. Out: `README.md` and `hardest.png` in that
-folder. The page follows from the two files alone; the images are for the picture.
+In: a folder with `model.onnx` and `metrics.json`, and the test images. Out: `README.md`, with the front matter that
+model hubs read (https://huggingface.co/docs/hub/model-cards), and `hardest.png` in that folder. The page follows from
+the two files alone (its text is card.md.j2); the images are for the plot. Needs Jinja2 and matplotlib.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
-from alexnet import datasets, files
-from alexnet.datasets import Fingerprint
+from alexnet import files
 from alexnet.errors import UserError
-from alexnet.evaluation import card_page, evaluate
+from alexnet.evaluation import evaluate
+from alexnet.evaluation.intervals import Interval, wilson
+from alexnet.evaluation.metrics import Metrics
 from alexnet.evaluation.scores import Pair, confused_samples, hardest_pairs, macro_f1_interval
+from alexnet.inference import batches, decode
 from alexnet.inference.classifier import Classifier
+from alexnet.markdown import enumerate_words
 
 MODEL: Final = "model.onnx"
 PAGE: Final = "README.md"
+HARDEST: Final = "hardest.png"
+
+_TEMPLATE: Final = "card.md.j2"
+_BATCH: Final = 256
+_MEGA: Final = 1e6
+
+# What the decoder does to an image with neither transparency nor a rare colour mode.
+_SNIPPET: Final = """\
+import json
+import numpy as np
+import onnxruntime
+from PIL import Image, ImageOps
+
+image = Image.open("cat.jpg")
+image.draft(None, ({width} * 4, {height} * 4))  # of large JPEG files, decode no more than needed
+image = ImageOps.exif_transpose(image).convert("RGB")
+image = image.resize(({width}, {height}), Image.Resampling.{filter}, reducing_gap={gap})
+
+session = onnxruntime.InferenceSession("{model}")
+metadata = session.get_modelmeta().custom_metadata_map
+outputs = session.run(None, {{"pixels": np.asarray(image)[None]}})
+for name, probability in zip(json.loads(metadata["classes"]), outputs[0][0]):
+    print(f"{{name:12}} {{probability:.3f}}")"""
+_OOD_SNIPPET: Final = """
+print("none of these" if outputs[1][0] > float(metadata["unknown_threshold"]) else "")"""
 
 
 def card(folder: Path, data_root: Path) -> Path:
-    """Write the page and the picture of the model in `folder`; returns the page.
+    """Write the page and the plot of the model in `folder`; returns the page.
 
-    Raises `UserError` where a file is missing or `metrics.json` is of another model, and without matplotlib.
+    Raises `UserError` where a file is missing or `metrics.json` is of another model, and without matplotlib or Jinja2.
     """
     try:
         from alexnet.evaluation import plots
     except ImportError as error:
-        raise UserError(f"the card needs {error.name}: pip install 'alexnet-cifar10[train]'") from error
+        raise _missing(error) from error
     classifier, metrics = read(folder)
-    pairs = hardest_pairs(np.array(metrics["confusion"]), classifier.classes)
-    trained = Fingerprint(classifier.classes, classifier.metadata.image_folder_sha256)
-    images = datasets.open(data_root).test(trained, folder / MODEL).images
-    probabilities = evaluate.answer_all(classifier, images.pixels, batch_size=256).probabilities
-    plots.plot_samples(folder / card_page.HARDEST, confused_samples(images, probabilities, classifier.classes, pairs))
+    page = render(folder)
+    images = evaluate.read_split(classifier, folder / MODEL, data_root, "test").images
+    probabilities = batches.predict(classifier, images.pixels, _BATCH).probabilities
+    samples = confused_samples(images, probabilities, classifier.classes, _pairs(metrics))
+    plots.plot_samples(folder / HARDEST, samples)
     with files.replacing(folder / PAGE) as partial:
-        partial.write_text(_page(classifier, metrics, pairs), encoding="utf-8")
+        partial.write_text(page, encoding="utf-8")
     return folder / PAGE
 
 
 def render(folder: Path) -> str:
     """The page of the model in `folder`. Raises `UserError` as `card`."""
-    classifier, metrics = read(folder)
-    return _page(classifier, metrics, hardest_pairs(np.array(metrics["confusion"]), classifier.classes))
-
-
-def _page(classifier: Classifier, metrics: dict[str, Any], pairs: Sequence[Pair]) -> str:
-    interval = macro_f1_interval(np.array(metrics["confusion"]))
-    return card_page.render(classifier.metadata, metrics, pairs, interval)
-
-
-def read(folder: Path) -> tuple[Classifier, dict[str, Any]]:
-    """The model in `folder`, and its numbers. Raises `UserError` where they are not there or do not belong together."""
-    classifier = Classifier(folder / MODEL)
-    path = folder / evaluate.METRICS
-    remedy = f"run: alexnet evaluate {folder / MODEL}"
     try:
-        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: {error}; {remedy}") from error
-    if metrics["model"]["sha256"] != classifier.sha256:
-        raise UserError(f"{path} is of another model than {folder / MODEL}; {remedy}")
+        import jinja2
+    except ImportError as error:
+        raise _missing(error) from error
+    classifier, metrics = read(folder)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=False,  # noqa: S701  # Markdown, of our own numbers
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(_FILTERS)
+    metadata = classifier.metadata
+    height, width, _ = classifier.image_shape
+    versions = {
+        "exported with": metadata.exported_with,
+        "compressed with": metadata.compressed_with,
+        "measured with": metrics.environment,
+    }
+    return environment.get_template(_TEMPLATE).render(
+        metadata=metadata,
+        metrics=metrics,
+        own=metadata.image_folder_sha256 is not None,
+        height=height,
+        width=width,
+        snippet=snippet(classifier),
+        macro_f1_interval=macro_f1_interval(np.array(metrics.confusion)),
+        class_intervals={
+            name: wilson(round(row.accuracy * row.support), row.support)
+            for name, row in metrics.classes.items()
+            if row.support
+        },
+        pairs=_pairs(metrics),
+        weakest=min(metrics.classes, key=lambda name: metrics.classes[name].accuracy),
+        environments={about: found for about, found in versions.items() if found is not None},
+    )
+
+
+def snippet(classifier: Classifier) -> str:
+    """Python that classifies `cat.jpg` by `model.onnx`, as the decoder and the classifier do, without this package."""
+    height, width, _ = classifier.image_shape
+    text = _SNIPPET.format(height=height, width=width, model=MODEL, filter=decode.FILTER.name, gap=decode.REDUCING_GAP)
+    return text + (_OOD_SNIPPET if classifier.detects_ood else "")
+
+
+def read(folder: Path) -> tuple[Classifier, Metrics]:
+    """The model in `folder`, and its metrics. Raises `UserError` where they are missing or do not belong together."""
+    classifier = Classifier(folder / MODEL)
+    remedy = f"run: alexnet evaluate {folder / MODEL}"
+    metrics = Metrics.read(folder, remedy)
+    if metrics.model.sha256 != classifier.sha256:
+        raise UserError(f"{folder / 'metrics.json'} is of another model than {folder / MODEL}; {remedy}")
     return classifier, metrics
+
+
+def _pairs(metrics: Metrics) -> list[Pair]:
+    return hardest_pairs(np.array(metrics.confusion), tuple(metrics.classes))
+
+
+def _missing(error: ImportError) -> UserError:
+    return UserError(f"the card needs {error.name}: pip install 'alexnet-cifar10[evaluate]'")
+
+
+def _interval(bounds: Interval, digits: int = 3) -> str:
+    return f"{bounds[0]:.{digits}f} to {bounds[1]:.{digits}f}"
+
+
+def _setting(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+_FILTERS: Final[dict[str, Callable[..., str]]] = {
+    "three": lambda value: f"{value:.3f}",
+    "four": lambda value: "" if value is None else f"{value:.4f}",
+    "percent": lambda value, digits=1: f"{100 * value:.{digits}f}",
+    "thousands": lambda value: f"{value:,}",
+    "megabytes": lambda value: f"{value / _MEGA:.2f}",
+    "interval": _interval,
+    "setting": _setting,
+    "words": enumerate_words,
+}

@@ -1,109 +1,176 @@
-"""A score that is the higher, the less an image looks like any class.
+"""Out-of-distribution (OOD) detection: a score that is the higher, the less an image looks like any class.
 
-In: logits float32 [N, classes] and codes float32 [N, units] of a network. Out: scores float32 [N]. Two signs are added
-up: the energy, which is high where no logit is (https://arxiv.org/abs/2010.03759), and how far the code lies from the
-nearest class, compared with its distance from all images together (relative Mahalanobis distance,
-https://arxiv.org/abs/2106.09022). Their shares are chosen on images that are held out and on unknown ones made of them.
-numpy only.
+In: logits float32 [N, classes] and embeddings float32 [N, units] of a network, or scores float [N]. Out: scores float64
+[N], and how well they separate in-distribution images from others. The score is the sum of the energy, which is high
+where no logit is (https://arxiv.org/abs/2010.03759), and the relative Mahalanobis distance of the embedding
+(https://arxiv.org/abs/2106.09022). numpy only.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.evaluation import calibration
+from alexnet.evaluation.intervals import Interval, bootstrap
+from alexnet.evaluation.metrics import OodSet
+from alexnet.inference.classifier import Outputs
 
 Floats = npt.NDArray[np.floating]
 
-_RIDGE: Final = 1e-3  # share of the mean variance that is added to each direction, so that the inverse exists
-_HEATS: Final = (1.0, 2.0, 5.0, 10.0)
-_SHARES: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+TPR: Final = 0.95  # of the in-distribution images, the fraction that the threshold accepts
+
+_SHRINKAGE: Final = 1e-3  # of the mean variance, added to each variance, so that the covariance has an inverse
+_DIGITS: Final = 6  # float32 rounding makes later ones depend on the batch size
+_TEMPERATURES: Final = (1.0, 2.0, 5.0, 10.0)
+_DISTANCE_WEIGHTS: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True)
-class Distance:
-    """Relative Mahalanobis distance: with y = code - `centre`, y·`square`·y + the least of y·`lines` + `bases`.
+class RelativeMahalanobis:
+    """With y = embedding - `mean`: y·`quadratic`·y + the minimum over classes of y·`linear` + `constant`.
 
-    `centre` [units], `square` [units, units], `lines` [units, classes], `bases` [classes], all float32.
+    `mean` [units], `quadratic` [units, units], `linear` [units, classes], `constant` [classes], all float32.
     """
 
-    centre: Floats
-    square: Floats
-    lines: Floats
-    bases: Floats
+    mean: Floats
+    quadratic: Floats
+    linear: Floats
+    constant: Floats
 
-    def __call__(self, codes: Floats) -> npt.NDArray[np.float64]:
-        """The distance float64 [N]."""
-        y = codes.astype(np.float64) - self.centre
-        result: npt.NDArray[np.float64] = ((y @ self.square) * y).sum(1) + (y @ self.lines + self.bases).min(1)
-        return result
+    def __call__(self, embeddings: Floats) -> npt.NDArray[np.float64]:
+        """The distance float64 [N]: to the nearest class mean, less that to the mean of all images."""
+        y = embeddings.astype(np.float64) - self.mean
+        distances: npt.NDArray[np.float64] = ((y @ self.quadratic) * y).sum(1)
+        distances += (y @ self.linear + self.constant).min(1)
+        return distances
 
 
 @dataclass(frozen=True)
-class Score:
-    """`slope_energy` times the energy at temperature `heat`, plus `slope_distance` times the distance, plus `offset`.
+class OodScore:
+    """`energy_slope` times the energy at `energy_temperature`, plus `distance_slope` times the distance, plus `offset`.
 
-    In the known images that it was chosen on, its mean is zero, and each sign varies by its share of one standard
-    deviation.
+    On the in-distribution images that it was fitted on its mean is zero, and the standard deviations of the two terms
+    add up to one.
     """
 
-    distance: Distance
-    heat: float
-    slope_energy: float
-    slope_distance: float
+    distance: RelativeMahalanobis
+    energy_temperature: float
+    energy_slope: float
+    distance_slope: float
     offset: float
 
-    def __call__(self, logits: Floats, codes: Floats) -> npt.NDArray[np.float64]:
+    def __call__(self, logits: Floats, embeddings: Floats) -> npt.NDArray[np.float64]:
         """The score float64 [N]."""
-        return self.slope_energy * energy(logits, self.heat) + self.slope_distance * self.distance(codes) + self.offset
+        energies = self.energy_slope * energy(logits, self.energy_temperature)
+        return energies + self.distance_slope * self.distance(embeddings) + self.offset
 
 
-def energy(logits: Floats, heat: float) -> npt.NDArray[np.float64]:
-    """Minus the logarithm of the sum of the powers of the logits at temperature `heat`, float64 [N]."""
-    exponents = logits.astype(np.float64) / heat
+def energy(logits: Floats, temperature: float) -> npt.NDArray[np.float64]:
+    """Minus the log-sum-exp of the logits divided by `temperature`, float64 [N]."""
+    exponents = logits.astype(np.float64) / temperature
     highest = exponents.max(1)
-    result: npt.NDArray[np.float64] = -highest - np.log(np.exp(exponents - highest[:, None]).sum(1))
-    return result
+    energies: npt.NDArray[np.float64] = -highest - np.log(np.exp(exponents - highest[:, None]).sum(1))
+    return energies
 
 
-def fit_distance(codes: Floats, labels: npt.NDArray[np.int64], classes: int) -> Distance:
-    """The relative distance by the means and the shared covariance of the classes of training images."""
-    x = codes.astype(np.float64)
-    centre = x.mean(0)
-    y = x - centre
+def fit_distance(embeddings: Floats, labels: npt.NDArray[np.int64], classes: int) -> RelativeMahalanobis:
+    """The distance by the class means and the shared covariance of training images."""
+    x = embeddings.astype(np.float64)
+    mean = x.mean(0)
+    y = x - mean
     means = np.stack([y[labels == c].mean(0) if (labels == c).any() else np.zeros(x.shape[1]) for c in range(classes)])
-    within, whole = _precision(y - means[labels]), _precision(y)
-    lines = -2 * within @ means.T
-    bases = np.einsum("cd,de,ce->c", means, within, means)
-    return Distance(*(part.astype(np.float32) for part in (centre, within - whole, lines, bases)))
+    within, total = _precision(y - means[labels]), _precision(y)
+    linear = -2 * within @ means.T
+    constant = np.einsum("cd,de,ce->c", means, within, means)
+    return RelativeMahalanobis(*(part.astype(np.float32) for part in (mean, within - total, linear, constant)))
 
 
-def choose(distance: Distance, known: Sequence[Floats], unknown: Mapping[str, Sequence[Floats]]) -> tuple[Score, float]:
-    """The score with the highest mean of the AUROC over the kinds of `unknown`, and that mean.
+def fit_score(
+    distance: RelativeMahalanobis, in_distribution: Sequence[Floats], outliers: Mapping[str, Sequence[Floats]]
+) -> tuple[OodScore, float]:
+    """The score with the highest mean AUROC over the kinds of `outliers`, and that mean.
 
-    `known` and each kind of `unknown` are logits and codes of images.
+    `in_distribution` and each kind of `outliers` are logits and embeddings.
     """
-    far, fars = distance(known[1]), {kind: distance(codes) for kind, (_, codes) in unknown.items()}
-    best: tuple[Score, float] | None = None
-    for heat in _HEATS:
-        low, lows = energy(known[0], heat), {kind: energy(logits, heat) for kind, (logits, _) in unknown.items()}
-        for share in _SHARES:
-            slopes = (1 - share) / max(low.std(), 1e-12), share / max(far.std(), 1e-12)
-            ours = slopes[0] * low + slopes[1] * far
-            areas = [calibration.auroc(ours, slopes[0] * lows[kind] + slopes[1] * fars[kind]) for kind in unknown]
+    near, far = distance(in_distribution[1]), {kind: distance(rows) for kind, (_, rows) in outliers.items()}
+    best: tuple[OodScore, float] | None = None
+    for temperature in _TEMPERATURES:
+        low = energy(in_distribution[0], temperature)
+        high = {kind: energy(logits, temperature) for kind, (logits, _) in outliers.items()}
+        for weight in _DISTANCE_WEIGHTS:
+            slopes = (1 - weight) / max(low.std(), 1e-12), weight / max(near.std(), 1e-12)
+            ours = slopes[0] * low + slopes[1] * near
+            areas = [auroc(ours, slopes[0] * high[kind] + slopes[1] * far[kind]) for kind in outliers]
             if best is None or np.mean(areas) > best[1]:
-                score = Score(distance, heat, float(slopes[0]), float(slopes[1]), float(-ours.mean()))
+                score = OodScore(distance, temperature, float(slopes[0]), float(slopes[1]), float(-ours.mean()))
                 best = score, float(np.mean(areas))
     assert best is not None
     return best
 
 
+def measure(in_distribution: Outputs, ood: Outputs, sha256: str | None = None) -> OodSet:
+    """How well the score of a model file separates `ood` images from `in_distribution` ones; both have a score."""
+    assert in_distribution.ood_score is not None
+    assert ood.ood_score is not None
+    assert ood.is_ood is not None
+    scores = in_distribution.ood_score, ood.ood_score
+    return OodSet(
+        images=len(ood.ood_score),
+        auroc=round(auroc(*scores), _DIGITS),
+        auroc_interval_95=_rounded(auroc_interval(*scores)),
+        fpr_at_95_tpr=fpr_at_95_tpr(*scores),
+        fpr_at_95_tpr_interval_95=_rounded(fpr_at_95_tpr_interval(*scores)),
+        refused=float(ood.is_ood.mean()),
+        sha256=sha256,
+    )
+
+
+def threshold(in_distribution: Floats) -> float:
+    """The score that a fraction of `TPR` of the in-distribution images does not exceed."""
+    return float(np.quantile(in_distribution, TPR, method="higher"))
+
+
+def auroc(in_distribution: Floats, ood: Floats) -> float:
+    """The probability that an OOD image scores higher than an in-distribution one; equal scores count half."""
+    return float(_placements(in_distribution, ood).mean())
+
+
+def auroc_interval(in_distribution: Floats, ood: Floats, confidence: float = 0.95) -> Interval:
+    """DeLong's interval of the AUROC (DeLong, DeLong and Clarke-Pearson, Biometrics 44, 1988, p. 837)."""
+    positive, negative = _placements(in_distribution, ood), 1 - _placements(ood, in_distribution)
+    variance = sum(part.var(ddof=1) / len(part) if len(part) > 1 else 0.25 for part in (positive, negative))
+    area = float(positive.mean())
+    spread = NormalDist().inv_cdf((1 + confidence) / 2) * float(np.sqrt(variance))
+    return max(0.0, area - spread), min(1.0, area + spread)
+
+
+def fpr_at_95_tpr(in_distribution: Floats, ood: Floats) -> float:
+    """The fraction of OOD images that are accepted by the threshold that accepts 95 % of the in-distribution ones."""
+    return float((ood <= threshold(in_distribution)).mean())
+
+
+def fpr_at_95_tpr_interval(in_distribution: Floats, ood: Floats) -> Interval:
+    """The bootstrap's 95 % interval of `fpr_at_95_tpr`: the threshold varies too."""
+    return bootstrap(fpr_at_95_tpr, in_distribution, ood)
+
+
+def _rounded(interval: Interval) -> Interval:
+    return round(interval[0], _DIGITS), round(interval[1], _DIGITS)
+
+
+def _placements(low: Floats, high: Floats) -> npt.NDArray[np.float64]:
+    """For each of `high`, the fraction of `low` that is lower, equal ones counting half: float64 [len(high)]."""
+    order = np.sort(low)
+    below, up_to = np.searchsorted(order, high, "left"), np.searchsorted(order, high, "right")
+    return (below + up_to) / (2 * len(low))
+
+
 def _precision(deviations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """The inverse of the covariance of `deviations` [N, units], a little rounded towards a ball."""
+    """The inverse of the covariance of `deviations` [N, units], with a little shrinkage."""
     covariance = deviations.T @ deviations / len(deviations)
-    ridge = max(_RIDGE * np.trace(covariance) / len(covariance), 1e-12)
+    ridge = max(_SHRINKAGE * np.trace(covariance) / len(covariance), 1e-12)
     inverse: npt.NDArray[np.float64] = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
     return inverse

@@ -1,7 +1,7 @@
 """Plots of what was measured of a model, as PNG files. The same numbers give the same bytes. Needs matplotlib."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,8 +13,7 @@ from alexnet import files
 from alexnet.evaluation.calibration import Reliability
 from alexnet.evaluation.scores import Sample
 
-_FIRST: Final = "tab:blue"
-_SECOND: Final = "tab:orange"
+_COLOUR: Final = "tab:blue"
 _DPI: Final = 110
 
 
@@ -37,20 +36,20 @@ def plot_confusion(path: Path, confusion: npt.NDArray[np.int64], classes: Sequen
     save(figure, path)
 
 
-def plot_reliability(path: Path, curves: Mapping[str, Reliability]) -> None:
-    """Draw, for each name, the accuracy over the confidence of its bins as the PNG `path`, with the calibration error.
+def plot_reliability(path: Path, reliability: Reliability) -> None:
+    """Draw the accuracy over the confidence of its bins as the PNG `path`, with the expected calibration error.
 
-    A dot's area is the share of images in its bin.
+    A dot's area is the fraction of the images in its bin.
     """
     figure = Figure(figsize=(5.5, 5.5), layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=1)
-    for (name, found), colour in zip(curves.items(), (_FIRST, _SECOND), strict=False):
-        held = found.count > 0
-        confidence, accuracy = found.confidence[held], found.accuracy[held]
-        axes.plot(confidence, accuracy, color=colour, label=f"{name}: error {100 * found.error:.1f} %")
-        axes.scatter(confidence, accuracy, 400 * found.count[held] / found.count.sum() + 8, color=colour)
-    axes.set(xlabel="probability of the best class", ylabel="share that is right", xlim=(0, 1), ylim=(0, 1))
+    held = reliability.count > 0
+    confidence, accuracy = reliability.confidence[held], reliability.accuracy[held]
+    error = reliability.expected_calibration_error
+    axes.plot(confidence, accuracy, color=_COLOUR, label=f"expected calibration error {100 * error:.2f} %")
+    axes.scatter(confidence, accuracy, 400 * reliability.count[held] / reliability.count.sum() + 8, color=_COLOUR)
+    axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left")
     save(figure, path)

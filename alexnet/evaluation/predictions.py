@@ -1,7 +1,7 @@
 """The predicted class of each image of a split, as a Parquet file.
 
 In and out: labels and predicted classes int64 [N], in the data's order. The file has the columns `label` and
-`predicted`, both names of classes. Needs pyarrow.
+`predicted`, both names of classes, and of an image folder `path`. Needs pyarrow.
 """
 
 from dataclasses import dataclass
@@ -21,22 +21,25 @@ _COLUMNS: Final = ("label", "predicted")
 
 @dataclass(frozen=True)
 class Predictions:
-    """`labels` and `predicted` int64 [N], positions in the model's classes."""
+    """`labels` and `predicted` int64 [N], positions in the model's classes; of an image folder also the `paths`."""
 
     labels: npt.NDArray[np.int64]
     predicted: npt.NDArray[np.int64]
+    paths: tuple[str, ...] | None = None
 
 
 def write(path: Path, predictions: Predictions, classes: tuple[str, ...]) -> None:
     """Write `path`. Raises `UserError` where pyarrow is missing."""
     arrow, parquet = _pyarrow()
     names = arrow.array(classes)
-    columns = [
-        arrow.DictionaryArray.from_arrays(places.astype(np.int32), names)
-        for places in (predictions.labels, predictions.predicted)
-    ]
+    columns = {
+        name: arrow.DictionaryArray.from_arrays(places.astype(np.int32), names)
+        for name, places in zip(_COLUMNS, (predictions.labels, predictions.predicted), strict=True)
+    }
+    if predictions.paths is not None:
+        columns = {"path": arrow.array(predictions.paths), **columns}
     with files.replacing(path) as partial:
-        parquet.write_table(arrow.table(columns, names=list(_COLUMNS)), partial, compression="zstd")
+        parquet.write_table(arrow.table(columns), partial, compression="zstd")
 
 
 def read(path: Path, classes: tuple[str, ...], remedy: str) -> Predictions:

@@ -1,4 +1,4 @@
-"""Predictions to scores: accuracy, F1 and the confusion matrix, and which classes are confused most.
+"""OtherOutputs to scores: accuracy, F1, the confusion matrix, which classes are confused most; and what others predict.
 
 In: labels and predicted classes int64 [N], both from 0 to classes - 1. Out: frozen values. numpy only.
 """
@@ -10,12 +10,16 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from alexnet import environment
 from alexnet.datasets import Images
 from alexnet.evaluation.intervals import wilson
+from alexnet.evaluation.metrics import Parity
+from alexnet.inference.classifier import Outputs
 
 Ints = npt.NDArray[np.int64]
 
 _RESAMPLES: Final = 2_000
+_DIGITS: Final = 9
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,17 @@ class Sample:
     label: str
     predicted: str
     probability: float
+
+
+@dataclass(frozen=True)
+class OtherOutputs:
+    """OtherOutputs made elsewhere: `predicted` int64 [N]; `probabilities` float64 [N, classes], NaN where not told;
+    `refused` as out-of-distribution, bool [N], None where not told.
+    """
+
+    predicted: Ints
+    probabilities: npt.NDArray[np.float64]
+    refused: npt.NDArray[np.bool_] | None = None
 
 
 def score(labels: Ints, predicted: Ints, classes: int) -> Scores:
@@ -137,6 +152,20 @@ def confused_samples(
             ]
         )
     return rows
+
+
+def differences(own: Outputs, other: OtherOutputs) -> Parity:
+    """How the `other` predictions differ from a model file's `own` answers to the same images."""
+    different_ood = None
+    if own.is_ood is not None and other.refused is not None:
+        different_ood = int((own.is_ood != other.refused).sum())
+    return Parity(
+        images=len(other.predicted),
+        different_classes=int((own.probabilities.argmax(1) != other.predicted).sum()),
+        largest_difference=round(float(np.nanmax(np.abs(own.probabilities - other.probabilities))), _DIGITS),
+        different_ood=different_ood,
+        environment=environment.describe("torch", "onnxruntime-gpu", "onnxruntime", "numpy", "httpx"),
+    )
 
 
 def _ratio(part: Ints, whole: Ints) -> npt.NDArray[np.float64]:

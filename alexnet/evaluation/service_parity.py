@@ -1,7 +1,7 @@
 """The same images answered by a running service over HTTP.
 
-In: the ONNX file's own answers to images uint8 [N, 32, 32, 3] RGB, and the service's address. Out: how many images get
-another class there, and how far probabilities lie apart, for `metrics.json`; the same for answers from anywhere else.
+In: images uint8 [N, 32, 32, 3] RGB and the service's address. Out: its predictions, to compare with those of the file
+that it serves. Needs httpx.
 """
 
 import io
@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Final
 
 import httpx
@@ -20,32 +19,20 @@ from PIL import Image
 from rich.console import Console
 from rich.progress import Progress
 
-from alexnet import environment
 from alexnet.errors import UserError
-from alexnet.inference.classifier import Classifier, Outputs
-from alexnet.inference.prediction import MAX_TOP_K
+from alexnet.evaluation.scores import OtherOutputs
+from alexnet.inference.classifier import Classifier
 
 Pixels = npt.NDArray[np.uint8]
 
 KEYS: Final = "ALEXNET_API_KEYS"  # as the service is told them; the first is sent
 
 _MOST_IMAGES: Final = 32  # in a request; the service takes 64 unless it is told otherwise
+_MOST_CLASSES: Final = 10  # that the service names for an image
 _REQUESTS: Final = 4  # at once
 _TRIES: Final = 8
 _LONGEST_WAIT: Final = 30.0  # seconds, whatever Retry-After says
 _TIME_LIMIT: Final = 60.0
-_DIGITS: Final = 9
-
-
-@dataclass(frozen=True)
-class Found:
-    """What is answered elsewhere: `predicted` int64 [N]; `probabilities` float64 [N, classes], not a number where not
-    told; `unknown` bool [N], None where not told.
-    """
-
-    predicted: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float64]
-    unknown: npt.NDArray[np.bool_] | None = None
 
 
 class Service:
@@ -68,7 +55,7 @@ class Service:
     def __exit__(self, *_: object) -> None:
         self._client.close()
 
-    def ask(self, pixels: Pixels, batch_size: int) -> Found:
+    def ask(self, pixels: Pixels, batch_size: int) -> OtherOutputs:
         """The service's answers to `pixels`, sent as PNG files, some at a time, with a progress bar on standard error.
 
         Raises `UserError` as the class does, and on an answer that is an error.
@@ -89,7 +76,7 @@ class Service:
 
     def _ask(self, batch: Pixels) -> list[dict[str, Any]]:
         parts = [("images", (f"{place}.png", _to_png(image), "image/png")) for place, image in enumerate(batch)]
-        top_k = min(len(self._classifier.classes), MAX_TOP_K)
+        top_k = min(len(self._classifier.classes), _MOST_CLASSES)
         answer = self._request("POST", f"/classify_batch?top_k={top_k}", parts)
         self._check(answer.get("model", {}))
         results: list[dict[str, Any]] = answer.get("results", [])
@@ -141,7 +128,7 @@ class Service:
                 "start it with ALEXNET_MODEL naming the file that is measured"
             )
 
-    def _read(self, results: Sequence[dict[str, Any]]) -> Found:
+    def _read(self, results: Sequence[dict[str, Any]]) -> OtherOutputs:
         places = {name: place for place, name in enumerate(self._classifier.classes)}
         probabilities = np.full((len(results), len(places)), np.nan)
         for row, result in zip(probabilities, results, strict=True):
@@ -149,32 +136,8 @@ class Service:
                 row[places[prediction["label"]]] = prediction["score"]
         predicted = np.array([places[result["predictions"][0]["label"]] for result in results])
         told = all("unknown" in result for result in results)
-        return Found(predicted, probabilities, np.array([result["unknown"] for result in results]) if told else None)
-
-
-def differences(own: Outputs, found: Found) -> dict[str, Any]:
-    """How many of N images get another class, the largest difference of a probability, and with what that was found."""
-    result: dict[str, Any] = {
-        "images": len(found.predicted),
-        "classes_that_differ": int((own.probabilities.argmax(1) != found.predicted).sum()),
-        "largest_probability_difference": round(
-            float(np.nanmax(np.abs(own.probabilities - found.probabilities))), _DIGITS
-        ),
-    }
-    if own.is_ood is not None and found.unknown is not None:
-        result["unknown_that_differ"] = int((own.is_ood != found.unknown).sum())
-    result["environment"] = environment.describe("torch", "onnxruntime-gpu", "onnxruntime", "numpy", "httpx")
-    return result
-
-
-def show(found: dict[str, dict[str, Any]]) -> None:
-    """Print a line for each of those that were asked."""
-    for name, row in found.items():
-        unknown = f", {row['unknown_that_differ']:,} in being unknown" if "unknown_that_differ" in row else ""
-        Console().print(
-            f"{name} against the file: {row['classes_that_differ']:,} of {row['images']:,} images differ in the class"
-            f"{unknown}, largest difference of a probability {row['largest_probability_difference']:.1e}",
-            highlight=False,
+        return OtherOutputs(
+            predicted, probabilities, np.array([result["unknown"] for result in results]) if told else None
         )
 
 

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from alexnet import arguments
-from alexnet.evaluation import corruptions, robustness
+from alexnet.datasets import corruptions as kinds
+from alexnet.evaluation import corruptions
 from alexnet.paths import ROOT
 
 TEXT = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
@@ -19,8 +20,8 @@ def test_every_command_is_understood(command: str) -> None:
     arguments.parser().parse_args(words)
 
 
-def test_as_many_pictures_are_corrupted_as_it_says() -> None:
-    given = arguments.parser().parse_args(["evaluate"])
-    assert f"{given.corruption_images:,} unless told otherwise" in TEXT
-    pictures = given.corruption_images * len(corruptions.NAMES) * len(robustness.SEVERITIES)
-    assert f"{pictures:,} pictures to answer" in TEXT
+def test_it_says_how_many_images_are_corrupted() -> None:
+    count = len(kinds.NAMES) * len(corruptions.QUICK_SEVERITIES)
+    assert f"{corruptions.QUICK_IMAGES:,} test images in severities 1, 3 and 5" in TEXT
+    assert f"{corruptions.QUICK_IMAGES * count:,} images" in TEXT
+    assert f"{10_000 * len(kinds.NAMES) * 5:,} images" in TEXT

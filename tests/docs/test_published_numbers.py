@@ -59,7 +59,7 @@ def test_the_numbers_are_measured_again(published: dict[str, Any], tmp_path: Pat
     test_file = DATA / cifar10.FOLDER / cifar10.TEST_FILES[0]
     if not test_file.exists():
         pytest.skip(f"the test images of CIFAR-10 are not in {DATA}; name their folder in ALEXNET_DATA")
-    scores = evaluate.evaluate(MODEL, DATA, tmp_path)
+    measured = evaluate.evaluate(evaluate.Request(MODEL, DATA, tmp_path))
     found = json.loads((tmp_path / "metrics.json").read_text(encoding="utf-8"))
     same_cpu = published["environment"]["cpu"] == environment.cpu_kind()
     same_data = published["data"]["sha256"] == found["data"]["sha256"]  # a copy may hold a few images inexactly
@@ -67,7 +67,7 @@ def test_the_numbers_are_measured_again(published: dict[str, Any], tmp_path: Pat
         for name in ("accuracy", "accuracy_interval_95", "macro_f1", "weighted_f1", "classes", "confusion"):
             assert found[name] == published[name], name
         return
-    moved = np.abs(scores.confusion - np.array(published["confusion"])).sum() / 2
+    moved = np.abs(np.array(measured.confusion) - np.array(published["confusion"])).sum() / 2
     assert moved <= 5, f"{moved:.0f} images are taken for another class than when the numbers were published"
     assert found["accuracy"] == pytest.approx(published["accuracy"], abs=5 / 10_000)
     assert found["macro_f1"] == pytest.approx(published["macro_f1"], abs=5 / 1000 / 10 * 2)

@@ -68,7 +68,7 @@ def test_the_tour_works_by_copying_the_lines(
     assert model.metadata.image_folder_sha256 == datasets.open(Path("photos")).fingerprint.sha256
     metrics = json.loads(Path("runs/photos/metrics.json").read_text())
     assert {name: row["support"] for name, row in metrics["classes"].items()} == {"bird": 5, "cat": 5, "ship": 2}
-    assert (metrics["data"]["also_trained_on"], metrics["data"]["left_out"]) == (0, 0)
+    assert (metrics["data"]["also_trained_on"], metrics["data"]["unreadable"]) == (0, 0)
     held_out = json.loads(Path("runs/photos/small/metrics.json").read_text())["data"]
     assert (held_out["images"], held_out["training_images"]) == (7, 29)
     assert len(re.findall(r"^ (?:bird|cat|ship) +\S+ +\d+\.\d %$", said["predict"], re.MULTILINE)) == 6

@@ -22,12 +22,10 @@ from rich.progress import Progress
 from torch import Tensor, nn
 
 from alexnet import datasets, environment, files
-from alexnet.datasets import Fingerprint, Images, Split
+from alexnet.datasets import Fingerprint, Images, Split, synthetic_outliers
 from alexnet.errors import UserError
-from alexnet.evaluation import calibration
-from alexnet.evaluation.ood import choose, fit_distance
+from alexnet.evaluation import calibration, ood
 from alexnet.evaluation.scores import score
-from alexnet.evaluation.unknowns import make
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import Compression, ModelMetadata, OodFit, Precision
 from alexnet.markdown import megabytes
@@ -193,23 +191,26 @@ def _finish(
     onnx.save(body, path)
     fitted = _first(bench.training, _FIT_IMAGES)
     logits, codes = bench.run(path, _BODY, fitted.pixels)
-    distance = fit_distance(codes, fitted.labels, logits.shape[1])
+    distance = ood.fit_distance(codes, fitted.labels, logits.shape[1])
     known = bench.run(path, _BODY, bench.validation.pixels)
-    made = make(bench.validation.pixels, bench.validation.labels, _UNKNOWN_IMAGES, _SEED)
-    score, area = choose(distance, known, {kind: bench.run(path, _BODY, pixels) for kind, pixels in made.items()})
-    temperature = calibration.fit_temperature(calibration.softmax(known[0]), bench.validation.labels)
+    made = synthetic_outliers.make(bench.validation.pixels, bench.validation.labels, _UNKNOWN_IMAGES, _SEED)
+    outliers = {kind: bench.run(path, _BODY, pixels) for kind, pixels in made.items()}
+    score, area = ood.fit_score(distance, known, outliers)
+    uncalibrated = calibration.softmax(known[0])
+    temperature = calibration.fit_temperature(uncalibrated, bench.validation.labels)
     final = output_head.attach(body, temperature, score)
     onnx.save(final, path)
     (scores,) = bench.run(path, (output_head.UNKNOWN_SCORE,), bench.validation.pixels)
     update = {
+        "uncalibrated": calibration.measure(uncalibrated, bench.validation.labels),
         "temperature": temperature.base,
         "temperature_slope": temperature.slope,
-        "ood_threshold": calibration.threshold(scores),
+        "ood_threshold": ood.threshold(scores),
     }
     fit = OodFit(
-        energy_temperature=score.heat,
-        energy_slope=score.slope_energy,
-        distance_slope=score.slope_distance,
+        energy_temperature=score.energy_temperature,
+        energy_slope=score.energy_slope,
+        distance_slope=score.distance_slope,
         auroc=area,
         kinds=tuple(made),
     )

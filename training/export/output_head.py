@@ -11,15 +11,15 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from alexnet.evaluation.calibration import LEAST_ENTROPY, Temperature
-from alexnet.evaluation.ood import Score
+from alexnet.evaluation.calibration import MIN_ENTROPY, Temperature
+from alexnet.evaluation.ood import OodScore
 
 PROBABILITIES: Final = "probabilities"
 UNKNOWN_SCORE: Final = "unknown_score"
 
 
 def attach(
-    body: onnx.ModelProto, temperature: Temperature | None = None, score: Score | None = None
+    body: onnx.ModelProto, temperature: Temperature | None = None, score: OodScore | None = None
 ) -> onnx.ModelProto:
     """`body` with its head; without a `score`, `probabilities` are all that it answers."""
     model = onnx.ModelProto()
@@ -55,7 +55,7 @@ def _temperature_nodes(temperature: Temperature, classes: int, constants: dict[s
         return [node("Div", ["logits", "temperature"], ["calibrated"])]
     constants |= {
         "per_class": np.full((classes, 1), -1 / np.log(classes), np.float32),
-        "least_entropy": np.float32(LEAST_ENTROPY),
+        "least_entropy": np.float32(MIN_ENTROPY),
         "temperature_slope": np.float32(temperature.slope),
     }
     return [
@@ -70,16 +70,16 @@ def _temperature_nodes(temperature: Temperature, classes: int, constants: dict[s
     ]
 
 
-def _score_nodes(score: Score, constants: dict[str, object]) -> list[onnx.NodeProto]:
-    """What `unknown_score.Score` computes; the slope and the offset of its distance are part of the constants."""
-    node, distance, slope = helper.make_node, score.distance, score.slope_distance
+def _score_nodes(score: OodScore, constants: dict[str, object]) -> list[onnx.NodeProto]:
+    """What `OodScore` computes; the slope and the offset of its distance are part of the constants."""
+    node, distance, slope = helper.make_node, score.distance, score.distance_slope
     constants |= {
-        "heat": np.float32(score.heat),
-        "minus_slope_energy": np.float32(-score.slope_energy),
-        "centre": distance.centre,
-        "square": np.float32(slope * distance.square),
-        "lines": np.float32(slope * distance.lines),
-        "bases": np.float32(slope * distance.bases + score.offset),
+        "heat": np.float32(score.energy_temperature),
+        "minus_slope_energy": np.float32(-score.energy_slope),
+        "centre": distance.mean,
+        "square": np.float32(slope * distance.quadratic),
+        "lines": np.float32(slope * distance.linear),
+        "bases": np.float32(slope * distance.constant + score.offset),
     }
     return [
         node("Div", ["logits", "heat"], ["heated"]),

@@ -1,7 +1,7 @@
 """What torch answers with the checkpoint that an ONNX file was exported from.
 
 In: a checkpoint, the classifier of the file, and pixels uint8 [N, 32, 32, 3] RGB. Out: predicted classes and
-probabilities, for `alexnet.evaluation.service_parity.differences` to compare with the file's own.
+probabilities, for `alexnet.evaluation.scores.differences` to compare with the file's own.
 """
 
 from pathlib import Path
@@ -14,14 +14,14 @@ from rich.progress import Progress
 
 from alexnet import files
 from alexnet.errors import UserError
-from alexnet.evaluation import calibration, trust
-from alexnet.evaluation.service_parity import Found
+from alexnet.evaluation import calibration
+from alexnet.evaluation.scores import OtherOutputs
 from alexnet.inference.classifier import Classifier
 from training import trainer
 from training.export import onnx_export
 
 
-def ask_torch(checkpoint: Path, classifier: Classifier, pixels: npt.NDArray[np.uint8], batch_size: int) -> Found:
+def ask_torch(checkpoint: Path, classifier: Classifier, pixels: npt.NDArray[np.uint8], batch_size: int) -> OtherOutputs:
     """Torch's answers, calibrated by the file's own temperature; `checkpoint` is a run's folder or a `.pt` file.
 
     Raises `UserError` on a bad checkpoint, or one that the file of `classifier` was not exported from.
@@ -38,6 +38,6 @@ def ask_torch(checkpoint: Path, classifier: Classifier, pixels: npt.NDArray[np.u
             parts.append(network(torch.from_numpy(batch)).numpy().astype(np.float64))
             progress.advance(task, len(batch))
     probabilities = np.concatenate(parts)
-    if temperature := trust.temperature_of(classifier):
-        probabilities = calibration.heat(probabilities, temperature)
-    return Found(probabilities.argmax(1), probabilities)
+    if temperature := calibration.temperature_of(classifier.metadata):
+        probabilities = calibration.apply_temperature(probabilities, temperature)
+    return OtherOutputs(probabilities.argmax(1), probabilities)

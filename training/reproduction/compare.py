@@ -11,11 +11,11 @@ from typing import Final, Literal
 import numpy as np
 
 from alexnet.errors import UserError
-from alexnet.evaluation.evaluate import Split
+from alexnet.evaluation.metrics import Metrics, Split
 from alexnet.evaluation.predictions import Predictions
 from alexnet.markdown import Floats
 from training.reproduction import f1
-from training.reproduction.runs import Curves, Metrics, Published, Run
+from training.reproduction.runs import Curves, Published, Run
 
 # The limits were set before the run.
 CHECKED_EPOCHS: Final = (5, 10, 20, 30)

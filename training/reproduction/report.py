@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from alexnet import files
 from alexnet.evaluation import plots
-from alexnet.evaluation.evaluate import Split
+from alexnet.evaluation.metrics import Split
 from alexnet.evaluation.predictions import Predictions
 from training.reproduction import compare, page, runs
 from training.reproduction.compare import Comparison

@@ -14,8 +14,8 @@ import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from alexnet.errors import UserError
-from alexnet.evaluation import evaluate, predictions
-from alexnet.evaluation.evaluate import Split
+from alexnet.evaluation import predictions
+from alexnet.evaluation.metrics import FILE_NAME, Metrics, Split
 from alexnet.evaluation.predictions import Predictions
 from alexnet.markdown import Floats
 
@@ -49,40 +49,6 @@ class RunConfig(BaseModel):
     device: str
     precision: str
     environment: dict[str, str | int]
-
-
-class _Model(BaseModel):
-    sha256: str
-    run: str
-
-
-class _TrainerRow(BaseModel):
-    epoch: int
-    validation_accuracy: float
-
-
-class _Data(BaseModel):
-    split: Split
-    images: int
-    sha256: dict[str, str]
-    training_images: int | None = None
-    row_of_the_trainer: _TrainerRow | None = None
-
-
-class _ClassScores(BaseModel):
-    accuracy: float
-
-
-class Metrics(BaseModel):
-    """What the report reads of `metrics.json`."""
-
-    model: _Model
-    data: _Data
-    accuracy: float
-    accuracy_interval_95: tuple[float, float]
-    macro_f1: float
-    weighted_f1: float
-    classes: dict[str, _ClassScores]
 
 
 @dataclass(frozen=True)
@@ -159,7 +125,7 @@ def read_run(folder: Path) -> Run:
             "export this run and evaluate it again"
         )
     run = Run(config, curves, test, validation)
-    row = validation.data.row_of_the_trainer
+    row = validation.data.trainer
     best = float(curves.validation_accuracy[run.best_epoch - 1])
     if row is None or (row.epoch, row.validation_accuracy) != (run.best_epoch, best):
         raise UserError(
@@ -184,15 +150,15 @@ def read_predictions(folder: Path, split: Split, metrics: Metrics) -> Prediction
     path, remedy = folder / split / predictions.FILE_NAME, _remedy(folder, split)
     found = predictions.read(path, tuple(metrics.classes), remedy)
     if len(found.labels) != metrics.data.images or float((found.labels == found.predicted).mean()) != metrics.accuracy:
-        raise UserError(f"{path}: not the predictions that {evaluate.METRICS} beside it sums up; {remedy}")
+        raise UserError(f"{path}: not the predictions that {FILE_NAME} beside it sums up; {remedy}")
     return found
 
 
 def _read_metrics(folder: Path, split: Split) -> Metrics:
-    path, remedy = folder / split / evaluate.METRICS, _remedy(folder, split)
-    metrics = _read_json(Metrics, path, remedy)
+    path, remedy = folder / split, _remedy(folder, split)
+    metrics = Metrics.read(path, remedy)
     if metrics.data.split != split:
-        raise UserError(f"{path}: measured on {metrics.data.split} images; {remedy}")
+        raise UserError(f"{path / FILE_NAME}: measured on {metrics.data.split} images; {remedy}")
     return metrics
 
 

@@ -1,9 +1,12 @@
-"""Temperature, calibration error, and how well a score tells unknown from known."""
+"""Calibration: the errors as worked out by hand and by others, and the fitted temperature."""
+
+import sys
 
 import numpy as np
 import pytest
 from sklearn import metrics
 
+from alexnet.errors import UserError
 from alexnet.evaluation import calibration
 from alexnet.evaluation.calibration import Temperature
 
@@ -14,7 +17,7 @@ def test_the_calibration_error_is_that_worked_out_by_hand() -> None:
     found = calibration.reliability(probabilities, np.array([0, 1, 1, 1]))
     assert found.count.tolist() == [0] * 8 + [2] + [0] * 5 + [2]
     # Bin of 0.5333 to 0.6: confidence 0.575, accuracy 0.5. Bin of 0.9333 to 1: confidence 0.975, accuracy 0.5.
-    assert found.error == pytest.approx((2 * 0.075 + 2 * 0.475) / 4)
+    assert found.expected_calibration_error == pytest.approx((2 * 0.075 + 2 * 0.475) / 4)
     assert found.confidence[8] == pytest.approx(0.575)
     assert found.accuracy[14] == 0.5
 
@@ -29,7 +32,7 @@ def test_the_calibration_error_of_many_images_is_that_of_a_plain_loop() -> None:
         inside = (confidence > place / 15) & (confidence <= (place + 1) / 15)
         if inside.any():
             error += inside.mean() * abs(confidence[inside].mean() - right[inside].mean())
-    assert calibration.reliability(probabilities, labels).error == pytest.approx(error)
+    assert calibration.reliability(probabilities, labels).expected_calibration_error == pytest.approx(error)
 
 
 def test_the_likelihood_is_that_of_scikit_learn_and_survives_a_zero() -> None:
@@ -46,59 +49,57 @@ def test_the_fit_finds_the_temperature_that_the_images_were_made_with(factor: fl
     rng = np.random.default_rng(0)
     probabilities = calibration.softmax(rng.normal(0, 3, (20_000, 10)))
     labels = (probabilities.cumsum(1) > rng.random((len(probabilities), 1))).argmax(1)
-    wrong = calibration.heat(probabilities, Temperature(1 / factor))
+    wrong = calibration.apply_temperature(probabilities, Temperature(1 / factor))
     found = calibration.fit_temperature(wrong, labels)
     assert found.base == pytest.approx(factor, rel=0.1)
     assert found.slope < 0.05
-    assert calibration.reliability(calibration.heat(wrong, found), labels).error < 0.01
+    assert (
+        calibration.reliability(calibration.apply_temperature(wrong, found), labels).expected_calibration_error < 0.01
+    )
 
 
 def test_a_fit_tells_what_is_overdone_where_images_are_uncertain() -> None:
     """The true temperature grows with the entropy: one number for all cannot make it good."""
     rng, truth = np.random.default_rng(0), Temperature(1.5, 0.4)
     told = calibration.softmax(rng.normal(0, 3, (20_000, 10)))
-    probabilities = calibration.heat(told, truth)
+    probabilities = calibration.apply_temperature(told, truth)
     labels = (probabilities.cumsum(1) > rng.random((len(probabilities), 1))).argmax(1)
     found = calibration.fit_temperature(told, labels)
     assert (found.base, found.slope) == (pytest.approx(1.5, rel=0.05), pytest.approx(0.4, abs=0.05))
 
 
 @pytest.mark.parametrize("temperature", [Temperature(3.0), Temperature(0.6, 0.0), Temperature(1.2, 0.3)])
-def test_heat_changes_no_class_and_is_undone_by_its_inverse(temperature: Temperature) -> None:
+def test_a_temperature_divides_the_logits_and_changes_no_class(temperature: Temperature) -> None:
     logits = np.random.default_rng(0).normal(0, 4, (50, 10))
     probabilities = calibration.softmax(logits)
-    hot = calibration.heat(probabilities, temperature)
+    hot = calibration.apply_temperature(probabilities, temperature)
     share = -(probabilities * np.log(probabilities)).sum(1, keepdims=True) / np.log(10)
     np.testing.assert_allclose(
         hot, calibration.softmax(logits / (temperature.base * share**temperature.slope)), atol=1e-9
     )
-    np.testing.assert_allclose(calibration.cool(hot, temperature), probabilities, atol=1e-7)
     assert np.array_equal(hot.argmax(1), probabilities.argmax(1))
 
 
-def test_what_is_certain_stays_finite() -> None:
+def test_certain_probabilities_stay_finite() -> None:
     certain = np.array([[1.0, 0.0, 0.0], [0.5, 0.5, 0.0]], np.float32)
-    for found in (calibration.heat(certain, Temperature(2.0, 0.5)), calibration.cool(certain, Temperature(2.0, 0.5))):
-        assert np.isfinite(found).all()
-        assert found[0].argmax() == 0
+    found = calibration.apply_temperature(certain, Temperature(2.0, 0.5))
+    assert np.isfinite(found).all()
+    assert found[0].argmax() == 0
 
 
-def test_the_area_is_that_of_scikit_learn_also_where_scores_are_equal() -> None:
+def test_the_interval_of_the_error_is_that_of_resampling_and_holds_it() -> None:
     rng = np.random.default_rng(0)
-    known, unknown = rng.integers(0, 20, 500), rng.integers(5, 25, 300)
-    truth = np.r_[np.zeros(500), np.ones(300)]
-    expected = metrics.roc_auc_score(truth, np.r_[known, unknown])
-    assert calibration.auroc(known.astype(float), unknown.astype(float)) == pytest.approx(expected)
+    probabilities = calibration.softmax(rng.normal(0, 2, (2_000, 5)))
+    labels = np.where(rng.random(2_000) < 0.5, probabilities.argmax(1), rng.integers(0, 5, 2_000))
+    low, high = calibration.expected_calibration_error_interval(probabilities, labels)
+    error = calibration.reliability(probabilities, labels).expected_calibration_error
+    assert low < error < high
+    # The gap of confidence and accuracy is the same in all bins here: its standard error is about 0.5 / sqrt(2,000).
+    assert high - low == pytest.approx(2 * 1.96 * 0.0105, rel=0.3)
+    assert calibration.expected_calibration_error_interval(probabilities, labels) == (low, high)
 
 
-def test_the_threshold_lets_95_of_100_known_images_pass() -> None:
-    known = np.random.default_rng(0).normal(size=1000)
-    limit = calibration.threshold(known)
-    assert 0.95 <= (known <= limit).mean() < 0.952
-    false_positives, passing, thresholds = metrics.roc_curve(
-        np.r_[np.ones(1000), np.zeros(500)], np.r_[-known, -known[:500] - 1]
-    )
-    place = np.flatnonzero(thresholds <= -limit)[0]
-    assert passing[place] >= 0.95
-    found = calibration.false_positive_rate(known, known[:500] + 1)
-    assert found == pytest.approx(false_positives[place], abs=0.003)
+def test_fitting_needs_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
+    with pytest.raises(UserError, match=r"calibration needs scipy.optimize: pip install 'alexnet-cifar10\[train\]'"):
+        calibration.fit_temperature(np.full((2, 2), 0.5), np.array([0, 1]))

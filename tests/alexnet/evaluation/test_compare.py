@@ -4,7 +4,6 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -17,6 +16,7 @@ from alexnet.datasets import Images
 from alexnet.errors import UserError
 from alexnet.evaluation import compare
 from alexnet.evaluation.compare import Comparison, Side
+from alexnet.evaluation.metrics import Data
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import ModelMetadata, TrainingSettings, ValidationMetrics
 from alexnet.paths import ROOT
@@ -41,8 +41,8 @@ def found(only_first: int, only_second: int) -> Comparison:
     """A comparison of 1,000 images with these counts."""
     both = (1000 - only_first - only_second) // 2
     sides = (Side(Path("a.onnx"), "a" * 64, both + only_first), Side(Path("b.onnx"), "b" * 64, both + only_second))
-    facts: dict[str, Any] = {"split": "test", "images": 1000, "sha256": {}}
-    return Comparison(*sides, both, only_first, only_second, 1000 - both - only_first - only_second, facts)
+    data = Data(split="test", images=1000, sha256={})
+    return Comparison(*sides, both, only_first, only_second, 1000 - both - only_first - only_second, data)
 
 
 @pytest.mark.parametrize(

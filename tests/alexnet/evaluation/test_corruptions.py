@@ -1,93 +1,126 @@
-"""Corrupted images: all fifteen kinds, worse with severity, the same each time, each image by itself."""
+"""The CIFAR-10-C protocol: counted, averaged, printed and kept, on generated and on published images."""
+
+import sys
+from functools import partial
+from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
-from PIL import Image
 
+from alexnet.cli import main
 from alexnet.datasets import Images
+from alexnet.datasets import corruptions as kinds
+from alexnet.errors import UserError
 from alexnet.evaluation import corruptions
-from alexnet.evaluation.corruptions import NAMES
+from alexnet.evaluation.corruptions import Protocol
+from alexnet.evaluation.intervals import wilson
+from alexnet.evaluation.metrics import Metrics
+from alexnet.inference.classifier import Outputs
+from tests.models import write_model
 
-# By CIFAR-10-C's strengths, more does not mean further from the picture here: the same copying of neighbours but more
-# blur, less of the picture but hardly more frost, and rougher waves on corners that move less.
-OTHERWISE_WORSE = ("glass_blur", "frost", "elastic_transform")
-DRAWN = ("gaussian_noise", "shot_noise", "impulse_noise", "glass_blur", "motion_blur", "snow", "frost", "fog")
-PAPER = {
-    "noise": {"gaussian_noise", "shot_noise", "impulse_noise"},
-    "blur": {"defocus_blur", "glass_blur", "motion_blur", "zoom_blur"},
-    "weather": {"snow", "frost", "fog", "brightness"},
-    "digital": {"contrast", "elastic_transform", "pixelate", "jpeg_compression"},
-}
+QUICK, FULL = Protocol("quick"), Protocol("full")
 
 
-def test_they_are_the_fifteen_of_the_paper() -> None:
-    assert set(NAMES) == set().union(*PAPER.values())
-    assert len(NAMES) == 15
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The quick protocol on 10 images."""
+    monkeypatch.setattr(corruptions, "QUICK_IMAGES", 10)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_changes_the_pixels_and_more_with_severity(name: str, fixture_images: Images) -> None:
-    pixels = fixture_images.pixels[:100]
-    made = [corruptions.corrupt(pixels, name, severity) for severity in (1, 3, 5)]
-    assert all(corrupted.shape == pixels.shape and corrupted.dtype == np.uint8 for corrupted in made)
-    distances = [float(np.abs(corrupted.astype(int) - pixels).mean()) for corrupted in made]
-    assert min(distances) > 0
-    if name not in OTHERWISE_WORSE:
-        assert distances[0] < distances[1] < distances[2]
+def constant(pixels: npt.NDArray[np.uint8], kind: str, severity: int) -> npt.NDArray[np.uint8]:
+    """In place of a corruption: images that name what was done to them."""
+    return np.full_like(pixels, severity if kind == "fog" else 9)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_is_drawn_is_the_same_each_time_and_another_for_each_image(name: str, fixture_images: Images) -> None:
-    pixels = np.stack([fixture_images.pixels[5]] * 3)
-    corrupted = corruptions.corrupt(pixels, name, 3)
-    assert np.array_equal(corruptions.corrupt(pixels, name, 3), corrupted)
-    assert np.array_equal(corrupted[0], corrupted[1]) == (name not in (*DRAWN, "elastic_transform"))
+def predict(pixels: npt.NDArray[np.uint8], images: Images) -> Outputs:
+    """Right about all images as they are, about half of those under fog of severity 3, and about nothing else."""
+    correct = {3: len(pixels) // 2}.get(int(pixels.max()), 0) if pixels.max() == pixels.min() else len(pixels)
+    chosen = np.where(np.arange(len(pixels)) < correct, images.labels, (images.labels + 1) % 10)
+    return Outputs(np.eye(10, dtype=np.float32)[chosen])
 
 
-def test_an_image_is_corrupted_by_itself(fixture_images: Images) -> None:
-    """Nothing of its neighbours in the batch comes into it: alone it looks the same where nothing is drawn."""
-    pixels = fixture_images.pixels[:4]
-    for name in set(NAMES) - {*DRAWN, "elastic_transform"}:
-        together = corruptions.corrupt(pixels, name, 5)
-        alone = np.concatenate([corruptions.corrupt(image[None], name, 5) for image in pixels])
-        assert np.array_equal(together, alone), name
+def test_the_subset_is_stratified_and_always_the_same() -> None:
+    labels = np.repeat([0, 1, 2], [600, 300, 100])
+    images = Images(np.arange(1000).astype(np.uint8)[:, None, None, None].repeat(3, 3), labels)
+    drawn = corruptions.draw(images, 50)
+    assert np.bincount(drawn.labels).tolist() == [30, 15, 5]
+    assert np.array_equal(drawn.pixels, corruptions.draw(images, 50).pixels)
+    whole = corruptions.draw(images, 5000)
+    assert np.array_equal(whole.pixels, images.pixels)
+    assert np.array_equal(whole.labels, labels)
 
 
-def test_noise_is_as_strong_as_it_says() -> None:
-    grey = np.full((100, 32, 32, 3), 128, np.uint8)
-    assert np.std(corruptions.corrupt(grey, "gaussian_noise", 5) / 255) == pytest.approx(0.10, rel=0.01)
-    assert np.std(corruptions.corrupt(grey, "shot_noise", 5) / 255) == pytest.approx((128 / 255 / 50) ** 0.5, rel=0.01)
-    changed = corruptions.corrupt(grey, "impulse_noise", 5)
-    assert set(np.unique(changed)) == {0, 128, 255}
-    assert np.mean(changed == 255) == pytest.approx(0.035, rel=0.05)
-    assert np.mean(changed == 0) == pytest.approx(0.035, rel=0.05)
+def test_the_quick_protocol_has_three_severities_of_a_subset(
+    fixture_images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "corrupt", constant)
+    monkeypatch.setattr(corruptions, "QUICK_IMAGES", 40)
+    drawn = corruptions.draw(fixture_images, 40)
+    found = corruptions.measure(partial(predict, images=drawn), fixture_images, QUICK)
+    assert tuple(found.kinds) == kinds.NAMES
+    assert (found.kinds["fog"][3].value, found.kinds["fog"][3].interval_95) == (0.5, wilson(20, 40))
+    assert found.kinds["snow"][3].value == 0
+    assert (found.images, found.clean.value, found.seed) == (40, 1, kinds.SEED)
+    assert found.mean_by_severity == pytest.approx({1: 0, 3: 0.5 / 15, 5: 0})
+    assert found.mean == pytest.approx(0.5 / 45)
 
 
-def test_blurs_keep_what_is_flat_and_spread_a_point() -> None:
-    flat = np.full((2, 32, 32, 3), 200, np.uint8)
-    point = np.zeros((1, 32, 32, 3), np.uint8)
-    point[:, 16, 16] = 255
-    for name in ("defocus_blur", "motion_blur", "zoom_blur", "glass_blur"):
-        for severity in (1, 3, 5):
-            assert np.abs(corruptions.corrupt(flat, name, severity).astype(int) - 200).max() <= 1, name
-        if name != "glass_blur":
-            assert (corruptions.corrupt(point, name, 5) > 0).any(3).sum() > 3, name
+def test_the_full_protocol_has_five_severities_of_all_images(
+    fixture_images: Images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kinds, "corrupt", constant)
+    found = corruptions.measure(partial(predict, images=fixture_images), fixture_images, FULL)
+    assert found.images == 200
+    assert list(found.kinds["fog"]) == [1, 2, 3, 4, 5]
+    assert found.mean == pytest.approx(0.5 / 75)
 
 
-def test_contrast_and_brightness_by_hand() -> None:
-    pixels = np.zeros((1, 32, 32, 3), np.uint8)
-    pixels[:, :, 16:] = (200, 100, 0)
-    low = corruptions.corrupt(pixels, "contrast", 5)
-    assert low[0, 0, 0].tolist() == [85, 42, 0]  # 100 - 0.15 * 100, 50 - 0.15 * 50
-    assert low[0, 0, 31].tolist() == [115, 57, 0]
-    bright = corruptions.corrupt(pixels, "brightness", 3)
-    assert bright[0, 0, 0].tolist() == [38, 38, 38]  # 0.15 * 255
-    assert bright[0, 0, 31].tolist() == [238, 119, 0]  # as many times brighter as its red, 238.25 / 200
+def test_published_images_are_read(tmp_path: Path, fixture_images: Images) -> None:
+    for kind in kinds.NAMES:
+        severities = [constant(fixture_images.pixels, kind, severity) for severity in range(1, 6)]
+        np.save(tmp_path / f"{kind}.npy", np.concatenate(severities))
+    np.save(tmp_path / "labels.npy", np.tile(fixture_images.labels, 5))
+    found = corruptions.measure(partial(predict, images=fixture_images), fixture_images, Protocol.of(str(tmp_path)))
+    assert {severity: cell.value for severity, cell in found.kinds["fog"].items()} == {1: 0, 2: 0, 3: 0.5, 4: 0, 5: 0}
+    assert (found.source, found.seed) == ("CIFAR-10-C as published", None)
 
 
-def test_compressed_is_what_pillow_compresses(fixture_images: Images, tmp_path_factory: pytest.TempPathFactory) -> None:
-    file = tmp_path_factory.mktemp("jpeg") / "40.jpg"
-    Image.fromarray(fixture_images.pixels[0]).save(file, quality=40)
-    assert np.array_equal(
-        corruptions.corrupt(fixture_images.pixels[:1], "jpeg_compression", 5)[0], np.asarray(Image.open(file))
-    )
+def test_published_images_of_other_labels_are_refused(tmp_path: Path, fixture_images: Images) -> None:
+    np.save(tmp_path / "labels.npy", np.zeros(1000, np.int64))
+    with pytest.raises(UserError, match="has not the labels of the test images"):
+        corruptions.measure(partial(predict, images=fixture_images), fixture_images, Protocol.of(str(tmp_path)))
+
+
+@pytest.mark.parametrize(("given", "kind"), [("quick", "quick"), ("full", "full"), ("some/folder", "published")])
+def test_the_flag_names_a_protocol_or_a_folder(given: str, kind: str) -> None:
+    assert Protocol.of(given).kind == kind
+
+
+@pytest.mark.usefixtures("few")
+def test_the_command_measures_them_prints_them_and_keeps_them(
+    tmp_path: Path, data_root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = write_model(tmp_path / "model.onnx")
+    words = ["evaluate", str(model), "--data", str(data_root)]
+    assert main([*words, "--corruptions", "quick"]) == 0
+    found = Metrics.read(tmp_path, "").corruptions
+    assert found is not None
+    assert (found.images, len(found.kinds)) == (10, 15)
+    output = capsys.readouterr().out
+    assert all(name.replace("_", " ") in output for name in kinds.NAMES)
+    assert f"mean accuracy under corruption {found.mean:.4f}" in output
+    assert main(words) == 0
+    assert Metrics.read(tmp_path, "").corruptions == found
+
+
+def test_without_scipy_it_is_one_line(
+    tmp_path: Path, data_root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "scipy.ndimage", None)
+    model = write_model(tmp_path / "model.onnx")
+    assert main(["evaluate", str(model), "--data", str(data_root), "--corruptions", "quick"]) == 1
+    error = capsys.readouterr().err
+    assert "pip install 'alexnet-cifar10[evaluate]'" in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "metrics.json").exists()

@@ -11,9 +11,11 @@ from PIL import Image
 from sklearn import metrics
 
 from alexnet import environment, files
-from alexnet.datasets import Images, cifar10
+from alexnet.datasets import cifar10
+from alexnet.datasets.cifar10 import Images
 from alexnet.errors import UserError
 from alexnet.evaluation import evaluate
+from alexnet.evaluation.evaluate import Request
 from alexnet.evaluation.intervals import wilson
 from alexnet.inference.classifier import Classifier
 from alexnet.paths import ROOT
@@ -23,13 +25,13 @@ from alexnet.paths import ROOT
 def measured(session_path: Path, small_model: Path, data_root: Path) -> Path:
     """The folder that `evaluate` wrote of the small model."""
     folder = session_path / "measured"
-    evaluate.evaluate(small_model, data_root, folder)
+    evaluate.evaluate(Request(small_model, data_root, folder))
     return folder
 
 
 def test_the_batch_size_changes_no_number(tmp_path: Path, measured: Path, small_model: Path, data_root: Path) -> None:
     for batch_size in (1, 32, 1000):
-        evaluate.evaluate(small_model, data_root, tmp_path, batch_size=batch_size)
+        evaluate.evaluate(Request(small_model, data_root, tmp_path, batch_size=batch_size))
         assert (tmp_path / "metrics.json").read_bytes() == (measured / "metrics.json").read_bytes()
 
 
@@ -63,10 +65,10 @@ def test_the_metrics_say_what_was_measured_on_what(
 def test_the_numbers_are_printed_with_their_interval(
     tmp_path: Path, small_model: Path, data_root: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    scores = evaluate.evaluate(small_model, data_root, tmp_path)
+    measured = evaluate.evaluate(Request(small_model, data_root, tmp_path))
     output = capsys.readouterr().out
-    low, high = scores.interval
-    assert f"accuracy {scores.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})" in output
+    low, high = measured.accuracy_interval_95
+    assert f"accuracy {measured.accuracy:.4f} (95 % interval {low:.4f} to {high:.4f})" in output
     for name in cifar10.CLASSES:
         assert name in output
 
@@ -101,13 +103,13 @@ def test_a_model_of_other_classes_is_refused(tmp_path: Path, small_model: Path, 
     (classes,) = (item for item in model.metadata_props if item.key == "classes")
     classes.value = json.dumps([f"digit {i}" for i in range(10)])
     onnx.save(model, tmp_path / "digits.onnx")
-    with pytest.raises(UserError, match=r"has the classes digit 0, .*, but .* has airplane, "):
-        evaluate.evaluate(tmp_path / "digits.onnx", data_root, tmp_path / "measured")
+    with pytest.raises(UserError, match=r"has the classes digit 0.*give its own data with --data"):
+        evaluate.evaluate(Request(tmp_path / "digits.onnx", data_root, tmp_path / "measured"))
     assert not (tmp_path / "measured").exists()
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
 def test_a_batch_size_below_1_is_refused(tmp_path: Path, data_root: Path, small_model: Path, batch_size: int) -> None:
     with pytest.raises(UserError, match=f"--batch-size is {batch_size}; give 1 or more"):
-        evaluate.evaluate(small_model, data_root, tmp_path / "measured", batch_size=batch_size)
+        evaluate.evaluate(Request(small_model, data_root, tmp_path / "measured", batch_size=batch_size))
     assert not (tmp_path / "measured").exists()

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from alexnet.evaluation.intervals import paired_difference, wilson
+from alexnet.evaluation.intervals import bootstrap, paired_difference, wilson
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,11 @@ def test_the_interval_holds_the_true_difference_as_often_as_it_says() -> None:
     draws = np.random.default_rng(0).multinomial(200, [0.80, 0.03, 0.07, 0.10], 2000)
     inside = [low <= 0.04 <= high for low, high in (paired_difference(int(b), int(c), 200) for _, b, c, _ in draws)]
     assert 0.935 < np.mean(inside) < 0.97
+
+
+def test_the_bootstraps_interval_of_a_mean_is_that_of_its_standard_error() -> None:
+    sample = np.random.default_rng(0).normal(5, 2, 1000)
+    low, high = bootstrap(lambda values: float(values.mean()), sample)
+    assert (low + high) / 2 == pytest.approx(sample.mean(), abs=0.02)
+    assert high - low == pytest.approx(2 * 1.96 * 2 / 1000**0.5, rel=0.1)
+    assert bootstrap(lambda values: float(values.mean()), sample) == (low, high)

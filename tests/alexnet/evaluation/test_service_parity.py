@@ -1,7 +1,6 @@
 """The same images over HTTP and by torch: what differs is counted, and who cannot be compared is refused."""
 
 import functools
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from alexnet.cli import main
 from alexnet.datasets import Images
 from alexnet.errors import UserError
 from alexnet.evaluation import evaluate, service_parity
+from alexnet.evaluation.metrics import Metrics
+from alexnet.evaluation.scores import differences
 from alexnet.inference.classifier import Classifier
 from benchmarks.harness import Server, serving
 from tests.models import write_model
@@ -56,12 +57,12 @@ def test_a_running_service_answers_as_its_file(
     monkeypatch.setenv(service_parity.KEYS, "old")
     words = ["evaluate", str(model), "--data", str(data_root), "--output", str(tmp_path)]
     assert main([*words, "--url", service.url + "/"]) == 0
-    found = json.loads((tmp_path / "metrics.json").read_text())["parity"]["http"]
-    assert (found["images"], found["classes_that_differ"], found["unknown_that_differ"]) == (200, 0, 0)
-    assert 0 < found["largest_probability_difference"] < 1e-6  # the service gives six digits
+    found = Metrics.read(tmp_path, "").parity["http"]
+    assert (found.images, found.different_classes, found.different_ood) == (200, 0, 0)
+    assert 0 < found.largest_difference < 1e-6  # the service gives six digits
     assert "http against the file: 0 of 200 images differ in the class" in capsys.readouterr().out
     assert main(words) == 0
-    assert json.loads((tmp_path / "metrics.json").read_text())["parity"]["http"] == found  # kept
+    assert Metrics.read(tmp_path, "").parity["http"] == found  # kept
     monkeypatch.setenv(service_parity.KEYS, "wrong")
     assert main([*words, "--url", service.url]) == 1
     assert f"{service.url} wants an API key; put one it knows into {service_parity.KEYS}\n" in capsys.readouterr().err
@@ -73,7 +74,7 @@ def test_a_service_with_another_model_is_refused(
     monkeypatch.setenv(service_parity.KEYS, "new,old")
     other = write_model(tmp_path / "other.onnx")
     with pytest.raises(UserError, match="serves another model, sha256"):
-        evaluate.evaluate(other, data_root, tmp_path / "measured", url=service.url)
+        evaluate.evaluate(evaluate.Request(other, data_root, tmp_path / "measured", url=service.url))
     assert not (tmp_path / "measured").exists()
 
 
@@ -133,11 +134,11 @@ def test_other_answers_are_counted_and_a_busy_service_is_asked_again(
 
     answer(respond)
     with service_parity.Service("http://elsewhere", classifier) as service:
-        found = service_parity.differences(own, service.ask(pixels, 256))
+        found = differences(own, service.ask(pixels, 256))
     assert not busy
-    assert (found["images"], found["classes_that_differ"], found["unknown_that_differ"]) == (50, 1, 2)
+    assert (found.images, found.different_classes, found.different_ood) == (50, 1, 2)
     expected = float(np.abs(told - own.probabilities).max())
-    assert found["largest_probability_difference"] == pytest.approx(expected, abs=1e-8)
+    assert found.largest_difference == pytest.approx(expected, abs=1e-8)
 
 
 def ours_at_first(classifier: Classifier, then: httpx.Response) -> Handler:

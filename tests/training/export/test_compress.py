@@ -1,22 +1,24 @@
 """A checkpoint to the small file: smaller, as good, calibrated, the same on every CPU, or not written."""
 
-import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from onnx import numpy_helper
+from PIL import Image
 from rich.progress import Progress
 
 from alexnet import datasets, files
 from alexnet.datasets import Images
 from alexnet.errors import UserError
-from alexnet.evaluation import calibration, evaluate, trust
+from alexnet.evaluation import calibration, evaluate
 from alexnet.evaluation.calibration import Temperature
+from alexnet.evaluation.evaluate import Request
 from alexnet.inference.classifier import Classifier
 from benchmarks import older_cpu
 from training import trainer
@@ -43,6 +45,15 @@ def small_file(session_path: Path, data_root: Path, small_run: Path, quick: None
     """What `compress` makes of the small run."""
     output = session_path / "compressed" / "model.onnx"
     return compress.compress(small_run, data_root, output, rank=16, max_drop=100, precision="int8", threads=1)
+
+
+def inside(path: Path, name: str, pixels: np.ndarray) -> np.ndarray:
+    """What the value `name` inside the graph of the file at `path` is for `pixels`."""
+    model = onnx.load(path)
+    model.graph.output.append(onnx.helper.make_empty_tensor_value_info(name))
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    found: np.ndarray = session.run([name], {"pixels": pixels})[0]
+    return found
 
 
 def held_out(data_root: Path, run: Path) -> Images:
@@ -98,14 +109,15 @@ def test_no_other_temperature_suits_the_validation_images_better(
     images = held_out(data_root, small_run)
     model = Classifier(small_file)
     probabilities = model.run(images.pixels).probabilities
-    found = trust.temperature_of(model)
+    found = calibration.temperature_of(model.metadata)
     assert found is not None
     assert found.base != 1
-    plain = calibration.cool(probabilities, found)
+    uncalibrated = calibration.softmax(inside(small_file, "logits", images.pixels))
+    assert model.metadata.uncalibrated == calibration.measure(uncalibrated, images.labels)
     likelihood = calibration.negative_log_likelihood(probabilities, images.labels)
     for base, slope in ((0.97, 0.0), (1.03, 0.0), (1.0, 0.03), (1.0, -0.03)):
         other = Temperature(found.base * base, min(max(found.slope + slope, 0.0), 1.0))
-        worse = calibration.negative_log_likelihood(calibration.heat(plain, other), images.labels)
+        worse = calibration.negative_log_likelihood(calibration.apply_temperature(uncalibrated, other), images.labels)
         assert worse >= likelihood - 1e-5, other
 
 
@@ -136,33 +148,26 @@ def test_float16_answers_nearly_as_float32(tmp_path: Path, small_file: Path, sma
     np.testing.assert_allclose(half.run(pixels).probabilities, whole.run(pixels).probabilities, atol=5e-3)
 
 
-def test_evaluation_tells_calibration_and_unknown_things(
+def test_the_file_is_evaluated_with_calibration_and_ood_detection(
     tmp_path: Path, small_file: Path, data_root: Path, fixture_images: Images
 ) -> None:
-    np.save(tmp_path / "odd.npy", 255 - fixture_images.pixels[:50])
-    evaluate.evaluate(small_file, data_root, tmp_path / "out", unknowns=tmp_path / "odd.npy")
-    found = json.loads((tmp_path / "out" / "metrics.json").read_text())
-    model = Classifier(small_file)
-    answers = model.run(fixture_images.pixels)
-    expected = calibration.reliability(answers.probabilities, fixture_images.labels).error
-    assert found["calibration"]["expected_calibration_error"] == pytest.approx(expected, abs=1e-5)
-    assert model.temperature is not None
-    temperature = trust.temperature_of(model)
-    assert temperature is not None
-    uncalibrated = calibration.cool(answers.probabilities, temperature)
-    before = calibration.negative_log_likelihood(uncalibrated, fixture_images.labels)
-    assert found["calibration"]["before"]["negative_log_likelihood"] == pytest.approx(before, abs=1e-5)
-    assert answers.is_ood is not None
-    assert found["unknown"]["share_of_these_images"] == answers.is_ood.mean()
-    assert list(found["unknown"]["against"]) == ["odd.npy", "noise", "flat"]
-    assert found["unknown"]["against"]["odd.npy"]["images"] == 50
+    (tmp_path / "odd").mkdir()
+    for number, image in enumerate(255 - fixture_images.pixels[:50]):
+        Image.fromarray(image).save(tmp_path / "odd" / f"{number}.png")
+    found = evaluate.evaluate(Request(small_file, data_root, tmp_path / "out", ood=(tmp_path / "odd",)))
+    outputs = Classifier(small_file).run(fixture_images.pixels)
+    assert found.calibration == calibration.measure(outputs.probabilities, fixture_images.labels)
+    assert outputs.is_ood is not None
+    assert found.ood is not None
+    assert found.ood.refused == outputs.is_ood.mean()
+    assert list(found.ood.sets) == ["odd", "noise", "flat"]
+    assert found.ood.sets["odd"].images == 50
     assert (tmp_path / "out" / "reliability.png").stat().st_size > 5000
 
 
-def test_unknown_images_need_a_model_that_scores_them(tmp_path: Path, small_model: Path, data_root: Path) -> None:
-    np.save(tmp_path / "odd.npy", np.zeros((2, 32, 32, 3), np.uint8))
-    with pytest.raises(UserError, match="gives no score for unknown things"):
-        evaluate.evaluate(small_model, data_root, tmp_path / "out", unknowns=tmp_path / "odd.npy")
+def test_ood_images_need_a_model_with_a_score(tmp_path: Path, small_model: Path, data_root: Path) -> None:
+    with pytest.raises(UserError, match="the model has no OOD score"):
+        evaluate.evaluate(Request(small_model, data_root, tmp_path / "out", ood=(tmp_path,)))
 
 
 @pytest.mark.skipif(shutil.which(older_cpu.EMULATOR) is None, reason="qemu-user is not installed")

@@ -1,6 +1,5 @@
 """Torch's answers beside those of the exported file, and checkpoints that cannot be compared."""
 
-import json
 import sys
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 from alexnet.cli import main
 from alexnet.datasets import Images
 from alexnet.errors import UserError
+from alexnet.evaluation.metrics import Metrics
 from alexnet.inference.classifier import Classifier
 from tests.models import write_model
 from training.export import torch_parity
@@ -19,9 +19,9 @@ def test_torch_answers_as_the_file_that_was_exported(
 ) -> None:
     words = ["evaluate", str(small_model), "--data", str(data_root), "--output", str(tmp_path)]
     assert main([*words, "--checkpoint", str(small_run)]) == 0
-    found = json.loads((tmp_path / "metrics.json").read_text())["parity"]["torch"]
-    assert (found["images"], found["classes_that_differ"]) == (200, 0)
-    assert found["largest_probability_difference"] < 1e-4
+    found = Metrics.read(tmp_path, "").parity["torch"]
+    assert (found.images, found.different_classes) == (200, 0)
+    assert found.largest_difference < 1e-4
 
 
 def test_another_checkpoint_is_refused(small_model: Path, small_run: Path, fixture_images: Images) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from alexnet.datasets import cifar10
 from alexnet.errors import UserError
-from alexnet.evaluation.evaluate import Split
+from alexnet.evaluation.metrics import Metrics, Split
 from alexnet.evaluation.predictions import Predictions
 from alexnet.evaluation.scores import score
 from alexnet.markdown import Floats
@@ -15,7 +15,7 @@ from alexnet.paths import ROOT
 from training.reproduction import compare, runs
 from training.reproduction import page as reproduction_page
 from training.reproduction.compare import Comparison
-from training.reproduction.runs import Curves, Metrics, Published, Run, RunConfig
+from training.reproduction.runs import Curves, Published, Run, RunConfig
 
 PUBLISHED = ROOT / "docs" / "runs" / "published"
 IMAGES = (40_000, 10_000)
@@ -214,7 +214,7 @@ def _measure(accuracy: dict[str, float], training_images: int | None = None) -> 
     known = runs.read_published(PUBLISHED).data.files
     metrics = Metrics.model_validate(
         {
-            "model": {"sha256": "1" * 64, "run": "twin"},
+            "model": {"name": "twin", "sha256": "1" * 64, "bytes": 1, "run": "twin"},
             "data": {
                 "split": split,
                 "images": 10_000,
@@ -225,7 +225,12 @@ def _measure(accuracy: dict[str, float], training_images: int | None = None) -> 
             "accuracy_interval_95": [0, 1],
             "macro_f1": 0,
             "weighted_f1": 0,
-            "classes": {name: {"accuracy": accuracy[name]} for name in cifar10.CLASSES},
+            "classes": {
+                name: {"accuracy": accuracy[name], "precision": 0, "f1": 0, "support": 1000} for name in cifar10.CLASSES
+            },
+            "confusion": [],
+            "calibration": {"expected_calibration_error": 0.0, "negative_log_likelihood": 0.0},
+            "environment": {},
         }
     )
     found = _predict(metrics)

@@ -126,7 +126,7 @@ def test_a_model_that_does_not_tell_its_validation_images_is_refused(
     given = ["evaluate", str(tmp_path / "foreign.onnx"), "--data", str(data_root), "--output", str(tmp_path / "out")]
     assert main([*given, "--split", "validation"]) == 1
     message = capsys.readouterr().err
-    assert "foreign.onnx does not say which images its run validated on; export it with" in message
+    assert "foreign.onnx does not say which images its run held out; export it with" in message
     assert not (tmp_path / "out").exists()
 
 
