@@ -33,9 +33,10 @@ from alexnet.batch import sources
 from alexnet.batch.command import PART
 from alexnet.batch.pipeline import BATCH, Job, Predictor
 from alexnet.batch.table import Store
+from alexnet.inference import MAX_PIXELS
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.cpus import usable_cpus
-from alexnet.inference.decode import MAX_PIXELS, decode
+from alexnet.inference.decode import decode
 from alexnet.markdown import replace_section, table
 from alexnet.paths import ROOT
 from benchmarks.records import describe_model

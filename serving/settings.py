@@ -9,13 +9,12 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Any, Final, Literal
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 
 from alexnet.errors import UserError
-from alexnet.inference.decode import MAX_PIXELS
+from alexnet.inference import MAX_PIXELS
 from alexnet.paths import MODEL
 
 PREFIX: Final = "ALEXNET_"
@@ -23,10 +22,10 @@ _PILLOW_MAX_PIXELS: Final = 178_956_970  # Pillow opens nothing larger, whatever
 _ORIGIN: Final = re.compile(r"\*|https?://[^/\s]+")
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """Each field is the variable `ALEXNET_<FIELD>`; docs/api.md shows this table."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, env_ignore_empty=True)
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Path = Field(MODEL, description="the ONNX file to serve")
     workers: int = Field(
@@ -76,16 +75,16 @@ class Settings(BaseSettings):
         description="requests of one client address that a worker answers at once; more are told 429 "
         "`too_many_requests`; 0 sets no limit",
     )
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+    trusted_proxies: tuple[str, ...] = Field(
         (),
         description="addresses or networks, separated by commas, whose `X-Forwarded-For` names the client; `*` for all",
     )
     root_path: str = Field("", description="path prefix under which a proxy has the service, such as `/alex`")
-    api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(
+    api_keys: tuple[SecretStr, ...] = Field(
         (), description="accepted keys, separated by commas; none leaves the service open"
     )
     public_metrics: bool = Field(True, description="whether `/metrics` stays open when there are keys")
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    cors_origins: tuple[str, ...] = Field(
         (), description="origins whose pages may call the service, separated by commas; `*` for all"
     )
     log_format: Literal["text", "json"] = Field("text", description="lines for people or for programs")
@@ -145,10 +144,14 @@ class Settings(BaseSettings):
 
 
 def load() -> Settings:
-    """Read the environment. Raises `UserError` with one line that names each wrong variable."""
+    """Read the environment; an empty variable means the default.
+
+    Raises `UserError` with one line that names each wrong variable.
+    """
     _refuse_mistyped(name for name in os.environ if name.startswith(PREFIX))
+    given = {field: value for field in Settings.model_fields if (value := os.environ.get(PREFIX + field.upper()))}
     try:
-        return Settings()
+        return Settings.model_validate(given)
     except ValidationError as error:
         # Without the value: it may be a key.
         wrong = [f"{PREFIX}{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors(include_input=False)]

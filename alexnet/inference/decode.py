@@ -16,9 +16,9 @@ import numpy.typing as npt
 from PIL import Image, ImageChops
 
 from alexnet.errors import ImageError
+from alexnet.inference import MAX_PIXELS
 
 FORMATS: Final = ("JPEG", "PNG", "WebP", "GIF", "BMP")
-MAX_PIXELS: Final = 64_000_000
 BACKGROUND: Final = (255, 255, 255)
 # Magic Kernel Sharp (https://johncostella.com/magic/): of Pillow's filters the one that changed the probabilities
 # least, measured on CIFAR-10 images enlarged by three filters and factors and stored as JPEG, PNG and WebP.
