@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from alexnet.errors import UserError
-from alexnet.evaluation.evaluate import read_split
 from alexnet.evaluation.intervals import paired_difference, wilson
 from alexnet.evaluation.metrics import Data, Split
+from alexnet.evaluation.predictions import read_split
 from alexnet.inference import batches
 from alexnet.inference.classifier import Classifier
 

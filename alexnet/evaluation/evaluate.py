@@ -15,15 +15,14 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 
-from alexnet import datasets, environment, files
-from alexnet.datasets import Fingerprint, Images, cifar10, loose_images, public_sets, synthetic_outliers
+from alexnet import environment, files
+from alexnet.datasets import Images, cifar10, loose_images, public_sets, synthetic_outliers
 from alexnet.errors import UserError
 from alexnet.evaluation import calibration, corruptions, ood, photos, predictions, summary
 from alexnet.evaluation.corruptions import Protocol
 from alexnet.evaluation.metrics import (
     ClassScores,
     Corruptions,
-    Data,
     LabelErrors,
     Metrics,
     ModelFile,
@@ -85,15 +84,6 @@ class Request:
             raise UserError("--labels gives labels of the test images; leave out --split validation")
 
 
-@dataclass(frozen=True)
-class SplitImages:
-    """The images of a split, what `metrics.json` says about them, and of an image folder their paths."""
-
-    images: Images
-    data: Data
-    paths: tuple[str, ...] | None = None
-
-
 def evaluate(request: Request) -> Metrics:
     """Measure a model file, print a summary and write the results; returns what `metrics.json` says.
 
@@ -102,7 +92,7 @@ def evaluate(request: Request) -> Metrics:
     """
     request.check()
     classifier = Classifier(request.model)
-    read = read_split(classifier, request.model, request.data, request.split)
+    read = predictions.read_split(classifier, request.model, request.data, request.split)
     images = read.images
     predict = partial(batches.predict, classifier, batch_size=request.batch_size)
     outputs = predict(images.pixels)
@@ -154,38 +144,6 @@ def keep(earlier: Metrics | None, now: Metrics) -> Metrics:
     if now.ood and earlier.ood:
         kept["ood"] = now.ood.model_copy(update={"sets": {**earlier.ood.sets, **now.ood.sets}})
     return now.model_copy(update={**kept, "parity": {**earlier.parity, **now.parity}})
-
-
-def read_split(classifier: Classifier, model: Path, root: Path, split: Split) -> SplitImages:
-    """The images of `split` in the data set at `root`.
-
-    Raises `UserError` on damaged data, other classes, or a file that does not say what its run held out.
-    """
-    data = datasets.open(root)
-    trained = Fingerprint(classifier.classes, classifier.metadata.image_folder_sha256)
-    if split == "test":
-        test = data.test(trained, model)
-        facts = Data(
-            split=split,
-            images=len(test.images),
-            sha256=test.sha256,
-            also_trained_on=test.also_trained_on,
-            unreadable=test.unreadable,
-        )
-        return SplitImages(test.images, facts, test.paths)
-    settings, trainer = classifier.metadata.settings, classifier.metadata.validation
-    if settings is None or trainer is None:
-        raise UserError(f"{model} does not say which images its run held out; export it with `alexnet export RUN`")
-    parts = data.split_again(trained, settings.validation_images, settings.seed, model)
-    facts = Data(
-        split=split,
-        images=len(parts.validation),
-        sha256=data.training_sha256,
-        seed=settings.seed,
-        training_images=len(parts.training),
-        trainer=trainer,
-    )
-    return SplitImages(parts.validation, facts)
 
 
 def _class_scores(classifier: Classifier, scores: Scores) -> dict[str, ClassScores]:

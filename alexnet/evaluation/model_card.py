@@ -13,9 +13,9 @@ import numpy as np
 
 from alexnet import files
 from alexnet.errors import UserError
-from alexnet.evaluation import evaluate
 from alexnet.evaluation.intervals import Interval, wilson
 from alexnet.evaluation.metrics import Metrics
+from alexnet.evaluation.predictions import read_split
 from alexnet.evaluation.scores import Pair, confused_samples, hardest_pairs, macro_f1_interval
 from alexnet.inference import batches, decode
 from alexnet.inference.classifier import Classifier
@@ -61,7 +61,7 @@ def card(folder: Path, data_root: Path) -> Path:
         raise _missing(error) from error
     classifier, metrics = read(folder)
     page = render(folder)
-    images = evaluate.read_split(classifier, folder / MODEL, data_root, "test").images
+    images = read_split(classifier, folder / MODEL, data_root, "test").images
     probabilities = batches.predict(classifier, images.pixels, _BATCH).probabilities
     samples = confused_samples(images, probabilities, classifier.classes, _pairs(metrics))
     plots.plot_samples(folder / HARDEST, samples)

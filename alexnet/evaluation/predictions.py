@@ -1,7 +1,7 @@
-"""The predicted class of each image of a split, as a Parquet file.
+"""The images of a split, and the predicted class of each as a Parquet file.
 
 In and out: labels and predicted classes int64 [N], in the data's order. The file has the columns `label` and
-`predicted`, both names of classes, and of an image folder `path`. Needs pyarrow.
+`predicted`, both names of classes, and of an image folder `path`; it needs pyarrow.
 """
 
 from dataclasses import dataclass
@@ -11,12 +11,24 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from alexnet import files
+from alexnet import datasets, files
+from alexnet.datasets import Fingerprint, Images
 from alexnet.errors import UserError
+from alexnet.evaluation.metrics import Data, Split
+from alexnet.inference.classifier import Classifier
 
 FILE_NAME: Final = "predictions.parquet"
 
 _COLUMNS: Final = ("label", "predicted")
+
+
+@dataclass(frozen=True)
+class SplitImages:
+    """The images of a split, what `metrics.json` says about them, and of an image folder their paths."""
+
+    images: Images
+    data: Data
+    paths: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -26,6 +38,38 @@ class Predictions:
     labels: npt.NDArray[np.int64]
     predicted: npt.NDArray[np.int64]
     paths: tuple[str, ...] | None = None
+
+
+def read_split(classifier: Classifier, model: Path, root: Path, split: Split) -> SplitImages:
+    """The images of `split` in the data set at `root`.
+
+    Raises `UserError` on damaged data, other classes, or a file that does not say what its run held out.
+    """
+    data = datasets.open(root)
+    trained = Fingerprint(classifier.classes, classifier.metadata.image_folder_sha256)
+    if split == "test":
+        test = data.test(trained, model)
+        facts = Data(
+            split=split,
+            images=len(test.images),
+            sha256=test.sha256,
+            also_trained_on=test.also_trained_on,
+            unreadable=test.unreadable,
+        )
+        return SplitImages(test.images, facts, test.paths)
+    settings, trainer = classifier.metadata.settings, classifier.metadata.validation
+    if settings is None or trainer is None:
+        raise UserError(f"{model} does not say which images its run held out; export it with `alexnet export RUN`")
+    parts = data.split_again(trained, settings.validation_images, settings.seed, model)
+    facts = Data(
+        split=split,
+        images=len(parts.validation),
+        sha256=data.training_sha256,
+        seed=settings.seed,
+        training_images=len(parts.training),
+        trainer=trainer,
+    )
+    return SplitImages(parts.validation, facts)
 
 
 def write(path: Path, predictions: Predictions, classes: tuple[str, ...]) -> None:

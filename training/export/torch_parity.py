@@ -9,13 +9,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
-from rich.console import Console
-from rich.progress import Progress
 
 from alexnet import files
 from alexnet.errors import UserError
 from alexnet.evaluation import calibration
 from alexnet.evaluation.scores import OtherOutputs
+from alexnet.inference.batches import map_batches
 from alexnet.inference.classifier import Classifier
 from training import trainer
 from training.export import onnx_export
@@ -30,14 +29,13 @@ def ask_torch(checkpoint: Path, classifier: Classifier, pixels: npt.NDArray[np.u
     network = onnx_export.Probabilities(onnx_export.restore(trainer.load_checkpoint(path))).eval()
     if files.sha256(path) != classifier.metadata.checkpoint_sha256:
         raise UserError(f"the model was not exported from {path}; give the checkpoint that it was exported from")
-    parts = []
-    with Progress(console=Console(stderr=True)) as progress, torch.inference_mode():
-        task = progress.add_task("images by torch", total=len(pixels))
-        for first in range(0, len(pixels), batch_size):
-            batch = pixels[first : first + batch_size]
-            parts.append(network(torch.from_numpy(batch)).numpy().astype(np.float64))
-            progress.advance(task, len(batch))
-    probabilities = np.concatenate(parts)
+
+    @torch.inference_mode()
+    def run(batch: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        probabilities: npt.NDArray[np.float64] = network(torch.from_numpy(batch)).numpy().astype(np.float64)
+        return probabilities
+
+    probabilities = np.concatenate(map_batches(run, pixels, batch_size, description="images by torch"))
     if temperature := calibration.temperature_of(classifier.metadata):
         probabilities = calibration.apply_temperature(probabilities, temperature)
     return OtherOutputs(probabilities.argmax(1), probabilities)
