@@ -66,12 +66,13 @@ bench: .venv/.dev ## speed beside other servers, a verdict per target, docs/benc
 container: .venv/.serving .venv/.sbom ## a container image with docker or podman; VARIANT=gpu for CUDA, PYTHON_IMAGE=...@sha256:... for the base
 	$(BIN)/python -m deploy.container $(VARIANT) $(if $(PYTHON_IMAGE),--opt build-arg=PYTHON_IMAGE=$(PYTHON_IMAGE)) $(CONTAINER_OPTIONS)
 
+# --no-compile: Python compiles what it imports, a quarter of the space.
 .venv/.serving: requirements/serving.txt pyproject.toml .venv/.$(RUNTIME)
-	$(BIN)/pip install --quiet --require-hashes -r $< -r requirements/$(RUNTIME).txt
+	$(BIN)/pip install --quiet --no-compile --require-hashes -r $< -r requirements/$(RUNTIME).txt
 	$(BIN)/pip install --quiet --no-deps -e . && touch $@
 
 .venv/.sbom: requirements/sbom.txt .venv/.serving
-	$(BIN)/pip install --quiet --require-hashes -r $< && touch $@
+	$(BIN)/pip install --quiet --no-compile --require-hashes -r $< && touch $@
 
 .venv/.dev: requirements/train.txt requirements/dev.txt .venv/.serving .venv/.sbom
 	$(BIN)/pip install --quiet -r requirements/train.txt -r requirements/dev.txt && touch $@

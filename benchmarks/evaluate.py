@@ -31,6 +31,7 @@ from benchmarks.verdict import Verdict, ratio
 KIND: Final = "evaluate"
 OURS: Final = "alexnet evaluate"
 PEER: Final = "torchvision's loop"
+_PEER_IMAGES: Final = 3_000
 _QUICK_IMAGES: Final = 1_000
 
 
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"benchmarks.evaluate: skipped, {error}", file=sys.stderr)
         return 0
     try:
-        rows = measure(options.data, options.model, _QUICK_IMAGES if options.quick else 10_000)
+        rows = measure(options.data, options.model, _QUICK_IMAGES if options.quick else _PEER_IMAGES)
     except UserError as error:
         print(f"benchmarks.evaluate: {error}", file=sys.stderr)
         return 1

@@ -1,6 +1,6 @@
 """From the start of the process to the first answer, and the memory that the service then has.
 
-    python -m benchmarks.startup [--quick] [--times 4]
+    python -m benchmarks.startup [--quick] [--times 3]
 
 Our service with the shipped model, beside stock BentoML and FastAPI with the float32 one; memory is the proportional
 set size of all processes, counted after a hundred requests, for one and for two workers. The size of the image is that
@@ -98,7 +98,7 @@ def tables(rows: Sequence[Row]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write, judge; returns the exit code, 0 also where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--times", type=int, default=4, help="starts of each (default: 4)")
+    parser.add_argument("--times", type=int, default=3, help="starts of each (default: 3)")
     parser.add_argument("--quick", action="store_true", help="one start of each")
     parser.add_argument("--no-peers", action="store_true", help="without FastAPI, which would have to be installed")
     models.add_arguments(parser)

@@ -1,6 +1,6 @@
 """How fast training is: our loop against the shape of torchvision's reference, at the same network and image size.
 
-    python -m benchmarks.training [--quick] [--images 384]
+    python -m benchmarks.training [--quick] [--images 256]
 
 Both fine-tune AlexNet at 224 pixels on made-up images, float32 and bf16, 32 and 128 images a step, on the GPU where
 there is one. Each setting is a process of its own; of ours the second of two epochs counts, of the other one after a
@@ -111,7 +111,7 @@ def tables(rows: Sequence[Row]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write, judge; returns the exit code, 0 also where a target is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=384, help="in an epoch (default: 384)")
+    parser.add_argument("--images", type=int, default=256, help="in an epoch (default: 256)")
     parser.add_argument("--quick", action="store_true", help="128 images, and steps of 32 alone")
     options = parser.parse_args(arguments)
     try:
