@@ -35,8 +35,8 @@ def float32(given: Path | None) -> Path:
     return FRESH
 
 
-def make_fresh(path: Path) -> None:
-    """Write AlexNet as `alexnet export` does, but with random weights."""
+def make_fresh(path: Path, width: float = 1.0) -> None:
+    """Write AlexNet as `alexnet export` does, but with random weights; `width` multiplies its channels."""
     import onnx  # slow to import, and seldom needed
     import torch
 
@@ -45,7 +45,7 @@ def make_fresh(path: Path) -> None:
     from training.networks.alexnet import AlexNet
 
     torch.manual_seed(0)
-    network = torch.nn.Sequential(AlexNet(len(CLASSES), INPUT_SIZE), torch.nn.Softmax(1)).eval()
+    network = torch.nn.Sequential(AlexNet(len(CLASSES), INPUT_SIZE, width=width), torch.nn.Softmax(1)).eval()
     example = (torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8),)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals

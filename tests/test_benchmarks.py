@@ -12,6 +12,7 @@ from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from benchmarks import load, models, records, report, serving, startup, systems, training
 from benchmarks.verdict import Verdict, ratio
+from tests.conftest import WIDTH
 from tests.models import write_model
 
 
@@ -214,7 +215,7 @@ def test_the_service_answers_the_benchmark_rightly_and_a_wrong_model_is_found_ou
 def test_the_fresh_model_has_the_signature_of_ours(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     path = tmp_path / "fresh.onnx"
-    models.make_fresh(path)
+    models.make_fresh(path, WIDTH)
     assert Classifier(path, threads=1).image_shape == (32, 32, 3)
     assert models.float32(path) == path
 
