@@ -18,7 +18,6 @@ from serving.logs import LOGGER
 from serving.metrics import Metrics
 
 REQUEST_ID: Final = "x-request-id"
-RETRY_SECONDS: Final = 1
 # Of every JSON answer: it is never taken for anything else, and no cache keeps it.
 JSON_HEADERS: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
@@ -88,7 +87,7 @@ def error_response(error: RequestError, context: RequestContext, allow: str | No
     if error.code == "unauthorized":
         headers["www-authenticate"] = "Bearer"
     if error.status in (429, 503):
-        headers["retry-after"] = str(RETRY_SECONDS)
+        headers["retry-after"] = str(error.retry_seconds)
     if allow is not None:
         headers["allow"] = allow
     if not context.body_received:

@@ -49,11 +49,15 @@ CODES: Final[dict[str, Code]] = {
 
 
 class RequestError(Exception):
-    """A request that cannot be answered: `code` (of `CODES`) is for programs, the text for people."""
+    """A request that cannot be answered: `code` (of `CODES`) is for programs, the text for people.
 
-    def __init__(self, code: str, message: str) -> None:
+    `retry_seconds` tells in how long another try may succeed, for statuses 429 and 503.
+    """
+
+    def __init__(self, code: str, message: str, retry_seconds: int = 1) -> None:
         super().__init__(message)
         self.code = code
+        self.retry_seconds = retry_seconds
 
     @classmethod
     def of(cls, error: ImageError) -> Self:

@@ -4,7 +4,9 @@
 images that are being decoded.
 """
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -22,6 +24,8 @@ _WORKER_BYTES: Final = 130 * _MEGABYTE
 _MOST_BYTES: Final = 512 * _MEGABYTE  # enough for every image of the default ALEXNET_MAX_PIXELS
 _LEAST_DECODE_BYTES: Final = 16 * _MEGABYTE
 _HELD_SHARE: Final = 4  # bodies take a quarter
+_SMOOTHING: Final = 0.1
+_MOST_RETRY_SECONDS: Final = 60
 
 
 class AdmissionControl:
@@ -30,20 +34,30 @@ class AdmissionControl:
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
         self.pending = 0  # worked on and waiting
+        self._ended = time.monotonic()  # when the last request ended, or the first of a busy time began
+        self._interval = 0.0  # seconds between two ends while there is work, a moving average
 
     def check(self) -> None:
-        """Raise `RequestError` `overloaded` when there is no place."""
+        """Raise `RequestError` `overloaded` when there is no place; it tells when half of what waits will be done."""
         if self.pending >= self._capacity:
-            raise RequestError("overloaded", "Too many requests wait already; try again in a moment.")
+            seconds = math.ceil(self.pending / 2 * max(self._interval, time.monotonic() - self._ended))
+            raise RequestError(
+                "overloaded", "Too many requests wait already.", retry_seconds=min(max(seconds, 1), _MOST_RETRY_SECONDS)
+            )
 
     def enter(self) -> None:
         """Take a place, to be given back with `leave`. Raises `RequestError` `overloaded` when there is none."""
         self.check()
+        if not self.pending:
+            self._ended = time.monotonic()
         self.pending += 1
 
     def leave(self) -> None:
         """Give the place back."""
         self.pending -= 1
+        now = time.monotonic()
+        self._interval += _SMOOTHING * (now - self._ended - self._interval)
+        self._ended = now
 
 
 class MemoryBudget:

@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from alexnet.errors import UserError
+from serving import logs, settings
 from serving.server.supervisor import serve
 
 if __name__ == "__main__":
@@ -12,6 +13,8 @@ if __name__ == "__main__":
     parser.add_argument("--port", type=int, default=3000)
     options = parser.parse_args()
     try:
-        serve(options.host, options.port)
+        found = settings.load()
+        logs.configure(found.log_format)
+        serve(options.host, options.port, found)
     except UserError as error:
         sys.exit(f"alexnet: {error}")

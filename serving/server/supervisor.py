@@ -32,7 +32,6 @@ from prometheus_client.multiprocess import mark_process_dead
 from alexnet.errors import UserError
 from alexnet.inference import cpus
 from alexnet.paths import ROOT
-from serving import logs, settings
 from serving.server import CANNOT_START, FAILURE
 from serving.server.listening import drop_new_connections, why_not_bound
 from serving.settings import Settings
@@ -141,14 +140,11 @@ class Arbiter(CircusArbiter):  # type: ignore[misc]
         return True
 
 
-def serve(host: str, port: int) -> None:
-    """Run the service with the settings of the environment until a signal.
+def serve(host: str, port: int, found: Settings) -> None:
+    """Run the service until a signal.
 
-    Exits with code 1 and one line on standard error when it cannot start. Raises `UserError` for wrong settings or a
-    missing model.
+    Exits with code 1 and one line on standard error when it cannot start. Raises `UserError` for a missing model.
     """
-    found = settings.load()
-    logs.configure(found.log_format)
     Arbiter(host, port, found).start()
 
 

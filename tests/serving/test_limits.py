@@ -4,6 +4,7 @@ import pytest
 
 from alexnet.errors import UserError
 from alexnet.inference import cpus
+from serving import limits
 from serving.errors import RequestError
 from serving.limits import AdmissionControl, MemoryBudget, memory_budget
 from serving.settings import Settings
@@ -21,6 +22,41 @@ def test_no_more_requests_are_admitted_than_there_are_places() -> None:
     assert admission.pending == 2
     admission.leave()
     admission.enter()
+
+
+@pytest.mark.parametrize(
+    ("interval", "places", "seconds"), [(0.01, 64, 1), (0.5, 64, 16), (2.0, 10, 10), (60.0, 64, 60)]
+)
+def test_who_finds_no_place_is_told_when_half_of_the_work_will_be_done(
+    interval: float, places: int, seconds: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+    monkeypatch.setattr(limits.time, "monotonic", lambda: now)
+    admission = AdmissionControl(places)
+    for _ in range(places):
+        admission.enter()
+    for _ in range(200):
+        now += interval
+        admission.leave()
+        admission.enter()
+    with pytest.raises(RequestError) as caught:
+        admission.enter()
+    assert caught.value.retry_seconds == seconds
+
+
+def test_an_idle_time_does_not_count_as_a_slow_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(limits.time, "monotonic", lambda: now)
+    admission = AdmissionControl(1)
+    for _ in range(20):
+        now += 3600
+        admission.enter()
+        now += 0.01
+        admission.leave()
+    admission.enter()
+    with pytest.raises(RequestError) as caught:
+        admission.enter()
+    assert caught.value.retry_seconds == 1
 
 
 # --- memory
