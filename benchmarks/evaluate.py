@@ -2,7 +2,7 @@
 
     python -m benchmarks.evaluate [--quick] [--data data]
 
-`alexnet evaluate` is run as it stands: its start, its pictures and all. The loop is benchmarks/peers/
+`alexnet evaluate` is run as it stands: its start and its plots included. The loop is benchmarks/peers/
 torchvision_evaluation.py, timed without its start. Needs the 10,000 test images; downloads them where it may, and says
 so and measures nothing where it cannot. Writes benchmarks/results/evaluate-<hardware>-<date>.csv.
 """

@@ -1,4 +1,4 @@
-"""What the models cost by themselves: images a second by batch size and threads, and the time of each operator.
+"""What the models cost by themselves: images/s by batch size and threads, and the time of each operator.
 
     python -m benchmarks.inference [--quick] [--also NAME=FILE ...]
 

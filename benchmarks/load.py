@@ -1,4 +1,4 @@
-"""Load on a server with wrk (https://github.com/wg/wrk): requests a second, latencies and errors.
+"""Load on a server with wrk (https://github.com/wg/wrk): requests/s, latencies and errors.
 
 In: an address and the bodies that are sent in turn. Out: `Measured`. Each client waits for its answer before it sends
 the next request, as wrk does.
@@ -47,7 +47,7 @@ end
 
 @dataclass(frozen=True)
 class Measured:
-    """Good answers a second, milliseconds of the percentiles, and the number of answers that were errors or missing."""
+    """Good responses/s, percentiles of the latency in ms, and how many responses were errors or missing."""
 
     per_second: float
     p50_ms: float

@@ -2,7 +2,7 @@
 
 In: a model file and test images of tests/data. Out: for each CPU that qemu pretends to be, how many classes differ from
 those on this machine's own CPU, and the largest difference of a probability; a non-zero exit code where classes differ.
-Without qemu-user (apt install qemu-user) it says so and skips. A picture takes about a second there.
+Without qemu-user (apt install qemu-user) it says so and skips. An image takes about 1 s there.
 """
 
 import argparse
@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode
-from alexnet.paths import MODEL, ROOT
+from alexnet.paths import MODEL
+from benchmarks.images import fixture_files
 
 CPUS: Final = ("Haswell", "Skylake-Client")  # AVX2; the multiplications of 8-bit integers that VNNI came to replace
 EMULATOR: Final = "qemu-x86_64"
 
-_PICTURES: Final = ROOT / "tests" / "data" / "cifar10"
 _THERE: Final = (
     "import sys, numpy; from pathlib import Path; from alexnet.inference.classifier import Classifier; "
     "model, pixels, output = sys.argv[1:]; "
@@ -31,9 +31,9 @@ _THERE: Final = (
 )
 
 
-def read_pictures(count: int) -> npt.NDArray[np.uint8]:
+def read_images(count: int) -> npt.NDArray[np.uint8]:
     """Test images uint8 [count, 32, 32, 3], of all classes in turn."""
-    found = sorted(_PICTURES.glob("*/*.png"), key=lambda path: path.name)[:count]
+    found = sorted(fixture_files(), key=lambda path: path.name)[:count]
     return np.stack([decode(path.read_bytes(), 32, 32) for path in found])
 
 
@@ -59,7 +59,7 @@ def main() -> int:
     if shutil.which(EMULATOR) is None:
         print(f"skipped: {EMULATOR} is not installed (apt install qemu-user)")
         return 0
-    pixels = read_pictures(options.images)
+    pixels = read_images(options.images)
     ours = Classifier(options.model, threads=1).run(pixels).probabilities
     code = 0
     for cpu in CPUS:

@@ -6,8 +6,8 @@
 First ONNX Runtime alone, decoding alone and everything that `alexnet predict` does take turns on the same images, of
 three kinds: the verdict is PASS when the whole keeps 85 % of ONNX Runtime's rate on those of CIFAR-10's size. Then the
 command itself is run with more and more images. Writes `benchmarks/results/predict.csv` and the tables of
-`docs/scaling.md` (`report` the latter alone). What other processes took of the CPUs meanwhile is in the table: measure
-on a quiet machine.
+`docs/scaling.md` (`report` only the latter). The table says how much CPU time other processes took: measure on an
+idle machine.
 """
 
 import argparse
@@ -26,7 +26,6 @@ from typing import Any, Final
 
 import numpy as np
 import psutil
-from PIL import Image
 
 from alexnet import environment, files
 from alexnet.batch import sources
@@ -39,24 +38,25 @@ from alexnet.inference.cpus import usable_cpus
 from alexnet.inference.decode import decode
 from alexnet.markdown import replace_section, table
 from alexnet.paths import ROOT
+from benchmarks.images import PHOTO, fixture_files, photos
 from benchmarks.records import describe_model
 
 RESULT: Final = ROOT / "benchmarks" / "results" / "predict.csv"
 PAGE: Final = ROOT / "docs" / "scaling.md"
-IMAGES: Final = ROOT / "tests" / "data" / "cifar10"
 HEADER: Final = (
     "measured", "kind", "images", "input_bytes", "seconds", "cpu_seconds", "others_share", "peak_mb", "output_bytes",
     "model", "cpu", "cpus", "onnxruntime",
 )  # fmt: skip
 WANTED: Final = 0.85
 # Name, width and height, images in a round. The first is judged: a whole part, as millions of images come; of few, done
-# in a quarter of a second, starting threads takes its share.
+# in 0.25 s, starting threads takes a part.
 KINDS: Final = (
     ("PNG, 32 x 32", None, PART),
     ("PNG, 32 x 32, few", None, 256),
     ("JPEG, 500 x 375", (500, 375), 256),
-    ("JPEG, 4000 x 3000", (4000, 3000), 64),
+    ("JPEG, 4000 x 3000", PHOTO, 64),
 )
+_PHOTOS: Final = 8
 _LIMIT: Final = 10_000_000
 _BILLION: Final = 10**9
 _DAY: Final = 86_400
@@ -71,7 +71,7 @@ def compare(model: Path, rounds: int, folder: Path) -> list[Row]:
     height, width, _ = classifier.image_shape
     rows: list[Row] = []
     for kind, size, count in KINDS:
-        paths = _pictures(folder / str(len(rows)), size, count)
+        paths = _files(folder / str(len(rows)), size, count)
         pixels = np.stack([decode(path.read_bytes(), height, width) for path in paths])
         job = Job(model, 5, None, _LIMIT, MAX_PIXELS)
         facts = {"kind": kind, "images": count, "input_bytes": sum(path.stat().st_size for path in paths)}
@@ -102,7 +102,7 @@ def compare(model: Path, rounds: int, folder: Path) -> list[Row]:
 
 def scale(model: Path, most: int, folder: Path) -> list[Row]:
     """The command with more and more images, from one on."""
-    paths = sorted(IMAGES.glob("*/*.png"))
+    paths = fixture_files()
     rows = []
     for count in sorted({1, *(most // part for part in (40, 10, 4, 2, 1))}):
         inputs = folder / f"{count}"
@@ -127,19 +127,15 @@ def scale(model: Path, most: int, folder: Path) -> list[Row]:
     return rows
 
 
-def _pictures(folder: Path, size: tuple[int, int] | None, count: int) -> list[Path]:
-    """Files of `count` pictures: those of the tests, or enlarged ones with the grain that photos have."""
-    paths = sorted(IMAGES.glob("*/*.png"))
-    if size is None:
-        return [paths[number % len(paths)] for number in range(count)]
-    folder.mkdir()
-    grain = np.random.default_rng(0).normal(0, 8, (size[1], size[0], 3))
-    made = []
-    for number in range(8):
-        picture = np.asarray(Image.open(paths[number * 20]).convert("RGB").resize(size, Image.Resampling.BICUBIC))
-        made.append(folder / f"{number}.jpg")
-        Image.fromarray((picture + grain).clip(0, 255).astype(np.uint8)).save(made[-1], quality=85)
-    return [made[number % len(made)] for number in range(count)]
+def _files(folder: Path, size: tuple[int, int] | None, count: int) -> list[Path]:
+    """`count` paths: the test images in turn, or photos of `size`, of which there are eight."""
+    paths = fixture_files()
+    if size is not None:
+        folder.mkdir()
+        paths = [folder / f"{number}.jpg" for number in range(_PHOTOS)]
+        for path, content in zip(paths, photos(size, _PHOTOS), strict=True):
+            path.write_bytes(content)
+    return [paths[number % len(paths)] for number in range(count)]
 
 
 def _timed(work: Callable[[], None]) -> Row:

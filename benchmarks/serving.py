@@ -23,6 +23,7 @@ from alexnet import files
 from alexnet.errors import UserError
 from alexnet.markdown import table
 from benchmarks import load, models, records, systems
+from benchmarks.images import PHOTO, photos, small_jpegs
 from benchmarks.records import Row, choose, value
 from benchmarks.systems import ASGI, ASGI_2, FASTAPI, LITSERVE_32, MOSEC, OURS, PUBLISHED, RAY, RUNTIME, STOCK, System
 from benchmarks.verdict import Verdict, ratio
@@ -32,13 +33,14 @@ BATCH: Final = 16
 FLOAT32: Final = "float32"
 SHIPPED: Final = "shipped"
 SMALL: Final = "32 x 32"
-PHOTOS: Final = "4000 x 3000"
+PHOTOS: Final = f"{PHOTO[0]} x {PHOTO[1]}"
 RATE: Final = "images_per_second"
 _WITH_SHIPPED: Final = (OURS, FASTAPI, LITSERVE_32, *systems.BARE)
 _WITH_PHOTOS: Final = (OURS, ASGI, MOSEC)
 _ONCE: Final = (RAY,)  # takes so long to start that one round must do
 _WARM_UP_SECONDS: Final = 1.0
 _MANY: Final = 32  # images in flight, from which on responses come so unevenly that it takes the whole time
+_PHOTOS: Final = 4
 _ANSWERS: Final = 3  # that each client gets at least, unless that would take longer than
 _MOST_SECONDS: Final = 4.0
 _RUNTIME_BATCHES: Final = (1, BATCH, 32)
@@ -102,7 +104,7 @@ def measure_system(system: System, model: Path, todo: Sequence[Load], seconds: f
     with system.serve(model) as server:
         systems.check(system, server, model)
         for item in todo:
-            content = systems.photos() if item.size == PHOTOS else systems.images()
+            content = photos(PHOTO, _PHOTOS) if item.size == PHOTOS else small_jpegs()
             sent = systems.requests(system, item.images, content)
             options = (server.url, systems.path_for(item.images), sent[0][0], [body for _, body in sent], item.clients)
             if (item.images, item.size) not in warm:  # what this server has not done before
@@ -166,7 +168,7 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
     best = max(peers, key=peers.__getitem__)
     ours, alone = rate(OURS.name), of(RUNTIME, 1, images=32)
     many, one = "32 clients, images/s", "1 client, p50"
-    photos = "12-megapixel photos, "
+    large = "12-megapixel photos, "
     with_ours = "with our model"
     return [
         Verdict(many, ratio(ours, of(STOCK.name, 32, FLOAT32)), f"{STOCK.name} with the float32 model", 18),
@@ -188,13 +190,13 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
             0.92,
         ),
         Verdict(
-            f"{photos}8 clients, images/s",
+            f"{large}8 clients, images/s",
             ratio(rate(OURS.name, size=PHOTOS), rate(MOSEC.name, size=PHOTOS)),
             f"{MOSEC.name} with our model and decoder",
             1.2,
         ),
         Verdict(
-            f"{photos}{one}",
+            f"{large}{one}",
             ratio(p50(OURS.name, PHOTOS), p50(ASGI.name, PHOTOS)),
             f"{ASGI.name} with our model and decoder",
             0.7,

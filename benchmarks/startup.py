@@ -21,6 +21,7 @@ from alexnet.errors import UserError
 from alexnet.markdown import megabytes, table
 from benchmarks import models, records, systems
 from benchmarks.container import measure as container
+from benchmarks.images import small_jpegs
 from benchmarks.records import Row, choose, value
 from benchmarks.systems import FASTAPI, OURS, STOCK, System
 from benchmarks.verdict import Verdict, ratio
@@ -52,7 +53,7 @@ def start(system: System, model: Path) -> dict[str, Any]:
     started = time.perf_counter()
     with system.serve(model) as server:
         seconds = time.perf_counter() - started
-        sent = systems.requests(system, 1, systems.images())
+        sent = systems.requests(system, 1, small_jpegs())
         for number in range(_REQUESTS):
             systems.ask(server.url, "/classify", *sent[number % len(sent)])
         return {"seconds_to_ready": seconds, "memory_mb": server.memory_mb()}

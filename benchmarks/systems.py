@@ -4,7 +4,6 @@ In: the path of an ONNX file. Out: running servers. The peers but BentoML, which
 an environment of their own, `.venv-peers`, so that their requirements and ours cannot get into each other's way.
 """
 
-import io
 import json
 import os
 import subprocess
@@ -14,31 +13,28 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from PIL import Image
 
-from alexnet.datasets.cifar10 import CLASSES, SIDE
+from alexnet.datasets.cifar10 import SIDE
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode
 from alexnet.paths import ROOT
 from benchmarks import load
 from benchmarks.harness import PORT, Server, running
+from benchmarks.images import small_jpegs
 
 PEERS: Final = ROOT / ".venv-peers"
 PINS: Final = ROOT / "requirements" / "peers.txt"
-FIXTURE: Final = ROOT / "tests" / "data" / "cifar10"
 
 _PEER_PYTHON: Final = str(PEERS / "bin" / "python")
 _BENTOML: Final = (sys.executable, "-m", "bentoml", "serve")
 _HERE: Final = ("--host", "127.0.0.1", "--port", PORT)
 _SECONDS_TO_READY: Final = 120.0  # Ray takes its time
 _TOLERANCE: Final = 1e-3
-_PHOTOS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -60,7 +56,7 @@ class System:
     @contextmanager
     def serve(self, model: Path) -> Iterator[Server]:
         """Run it with `model` until the block ends; it is ready once it has classified an image."""
-        (kind, body), *_ = requests(self, 1, images())
+        (kind, body), *_ = requests(self, 1, small_jpegs())
 
         def ready(url: str) -> bool:
             return ask(url, "/classify", kind, body) is not None
@@ -135,29 +131,6 @@ def ensure_peers() -> dict[str, str]:
     return {name: pins[name] for name in ("fastapi", "uvicorn", "litserve", "ray", "mosec", "granian", "onnxruntime")}
 
 
-def images() -> list[bytes]:
-    """A real image of each class as a JPEG file of 32 x 32 pixels, from the fixture's PNG files."""
-    found = []
-    for name in CLASSES:
-        file = io.BytesIO()
-        Image.open(sorted((FIXTURE / name).glob("*.png"))[0]).save(file, "JPEG", quality=95)
-        found.append(file.getvalue())
-    return found
-
-
-@cache
-def photos() -> list[bytes]:
-    """JPEG files of 12 megapixels and about 3 MB, with the noise that cameras have."""
-    grain = np.random.default_rng(0).normal(0, 8, (3000, 4000, 3))
-    found = []
-    for content in images()[:_PHOTOS]:
-        enlarged = Image.open(io.BytesIO(content)).resize((4000, 3000), Image.Resampling.BICUBIC)
-        file = io.BytesIO()
-        Image.fromarray((np.asarray(enlarged) + grain).clip(0, 255).astype(np.uint8)).save(file, "JPEG", quality=85)
-        found.append(file.getvalue())
-    return found
-
-
 def requests(system: System, size: int, files: Sequence[bytes]) -> list[tuple[str, bytes]]:
     """Content type and body of requests with `size` of the images each, which begin with each image in turn."""
     name = system.image if size == 1 else "images"
@@ -171,10 +144,10 @@ def check(system: System, server: Server, model: Path) -> None:
     if not system.answers:
         return
     classifier = Classifier(model, threads=1)
-    pixels = np.stack([decode(image, SIDE, SIDE) for image in images()])
+    pixels = np.stack([decode(image, SIDE, SIDE) for image in small_jpegs()])
     expected = classifier.run(pixels).probabilities
     for size in (1, 16) if system.batches else (1,):
-        for first, (kind, body) in enumerate(requests(system, size, images())):
+        for first, (kind, body) in enumerate(requests(system, size, small_jpegs())):
             found = ask(server.url, path_for(size), kind, body)
             wanted = [expected[(first + place) % len(expected)] for place in range(size)]
             if found is None or not _fits(found, wanted, classifier.classes):

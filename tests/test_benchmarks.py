@@ -163,18 +163,18 @@ def test_machines_are_shown_side_by_side(tmp_path: Path) -> None:
     assert report.machines(tmp_path / "none") == "Nothing is measured yet."
 
 
-def test_the_pictures_can_be_drawn(tmp_path: Path) -> None:
+def test_the_plots_can_be_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     rows_of("serving", SERVED, tmp_path)
-    (picture,) = report.draw(tmp_path, tmp_path / "pictures")
-    assert picture.read_bytes().startswith(b"\x89PNG")
+    (plot,) = report.draw(tmp_path, tmp_path / "plots")
+    assert plot.read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_committed_page_is_what_the_generator_makes_of_the_committed_files() -> None:
     page = report.PAGE.read_text(encoding="utf-8")
     assert page == report.render(page), "run: python -m benchmarks.report"
-    for picture in re.findall(r"\]\((benchmarks/.*?)\)", page):
-        assert (report.PAGE.parent / picture).exists()
+    for plot in re.findall(r"\]\((benchmarks/.*?)\)", page):
+        assert (report.PAGE.parent / plot).exists()
 
 
 def test_without_wrk_one_line_says_where_to_get_it(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -2,7 +2,7 @@
 
     python -m tools.readme
 
-In: models/alexnet (model and metrics), the example picture. Out: README.md with the text between its markers replaced.
+In: models/alexnet (model and metrics), the example image. Out: README.md with the text between its markers replaced.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """The client of the container tests. It runs in a container of its own, in the network of the service's.
 
     python ask.py one METHOD PATH [FILE]     one request; FILE is its body
-    python ask.py many COUNT FILE            COUNT batches at once; prints `in hand` when the service has them all
-    python ask.py load CLIENTS SECONDS FILE  each client asks again and again; prints requests a second, and times
+    python ask.py many COUNT FILE            COUNT batches at once; prints `in flight` when the service has them all
+    python ask.py load CLIENTS SECONDS FILE  each client asks again and again; prints requests/s and latencies
 
 Out: a line of JSON for each answer: `{"status": 200, "body": ...}`, and `{"failed": ...}` where none came.
 """
@@ -41,7 +41,7 @@ async def many(session: aiohttp.ClientSession, count: int, image: bytes) -> None
         async with session.get(URL + "/metrics") as answer:
             lines = (await answer.text()).splitlines()
         if any(line.startswith("alexnet_requests_in_progress") and float(line.split()[-1]) > count for line in lines):
-            print("in hand", flush=True)
+            print("in flight", flush=True)
             break
     await asyncio.gather(*tasks)
 

@@ -1,8 +1,8 @@
-"""ONNX Runtime alone, no server: images a second at each batch size, the limit of what any server can reach.
+"""ONNX Runtime alone, no server: throughput at each batch size, the limit of what any server can reach.
 
     MODEL=model.onnx python runtime.py SECONDS BATCH [BATCH ...]
 
-Prints JSON: batch size to runs a second and milliseconds of the percentiles.
+Prints JSON: batch size to runs/s and percentiles in ms.
 """
 
 import json

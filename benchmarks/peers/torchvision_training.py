@@ -3,7 +3,7 @@ DataLoader with workers, PIL transforms, SGD with momentum, autocast where it is
 
     python torchvision_training.py PIXELS.npy LABELS.npy fp32|bf16 BATCH
 
-Prints JSON: images a second of an epoch, and the device.
+Prints JSON: images/s of an epoch, and the device.
 """
 
 import itertools

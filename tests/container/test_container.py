@@ -108,7 +108,7 @@ def test_answers_what_is_in_flight_and_leaves(
             [engine.tool, *service.client("many", str(IN_FLIGHT), CAT)], stdout=subprocess.PIPE, text=True
         )
         assert client.stdout is not None
-        assert client.stdout.readline().strip() == "in hand"
+        assert client.stdout.readline().strip() == "in flight"
         memory = memory_bytes(service)
         started = time.monotonic()
         code = service.stop()

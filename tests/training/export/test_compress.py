@@ -172,7 +172,7 @@ def test_ood_images_need_a_model_with_a_score(tmp_path: Path, small_model: Path,
 
 @pytest.mark.skipif(shutil.which(older_cpu.EMULATOR) is None, reason="qemu-user is not installed")
 def test_a_cpu_without_vnni_gives_the_same_answers(small_file: Path) -> None:
-    pixels = older_cpu.read_pictures(4)
+    pixels = older_cpu.read_images(4)
     theirs = older_cpu.answers_on(older_cpu.CPUS[0], small_file, pixels)
     np.testing.assert_allclose(theirs, Classifier(small_file, threads=1).run(pixels).probabilities, atol=1e-3)
 
