@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.prediction import Prediction
 from serving.api import openapi, pages, routes
+from serving.api.router import Handler
 from serving.body.request import BodyReader
 from serving.context import JSON_HEADERS
 from serving.errors import RequestError
@@ -21,7 +22,6 @@ from serving.inference.pending import Disconnected
 from serving.inference.pipeline import Pipeline
 from serving.limits import memory_budget
 from serving.metrics import CONTENT_TYPE, Metrics
-from serving.router import Handler
 from serving.settings import Settings
 
 

@@ -22,11 +22,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import context
 from serving.api import routes
+from serving.api.router import Router, Routes
 from serving.context import REQUEST_ID
 from serving.errors import RequestError
 from serving.logs import LOGGER
 from serving.metrics import Metrics
-from serving.router import Router, Routes
 from serving.settings import Settings
 
 _INTERNAL_ERROR: Final = "An internal error; the log of the service has it under the request id."

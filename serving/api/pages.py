@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from serving.api import routes
-from serving.router import Handler
+from serving.api.router import Handler
 
 _FOLDER: Final = Path(__file__).parents[1] / "page"
 _MEDIA_TYPES: Final = {
