@@ -1,6 +1,6 @@
 """One worker: a process that answers requests on a socket that it has inherited.
 
-    python -m serving.server.worker --fd 5 --number 1 --folder /tmp/alexnet-1 --sha256 12ff04...
+    python -m serving.server.worker --fd 5 --number 1 --folder /tmp/alexnet-1 --supervisor 4711 --sha256 12ff04...
 
 In: a listening socket, the settings in the environment, and the SHA-256 that the model must have. Out: HTTP responses;
 exit code 0 after SIGTERM, and `CANNOT_START` with the reason in the file `failure` of the folder.
@@ -12,6 +12,7 @@ the socket, answers all that has arrived, each answer saying `Connection: close`
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import os
 import select
@@ -41,6 +42,7 @@ from serving.settings import Settings
 
 _BEFORE_CLOSING_SECONDS: Final = 0.3  # handshakes that are under way
 _TICK_SECONDS: Final = 0.05
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class Server(uvicorn.Server):
@@ -134,8 +136,10 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--number", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--supervisor", type=int, default=os.getppid())
     parser.add_argument("--sha256", default="")
     given = parser.parse_args()
+    _end_with(given.supervisor)
     for name in (signal.SIGINT, signal.SIGTERM):  # before uvicorn takes them, and when it raises them again at its end
         signal.signal(name, _exit)
     try:
@@ -150,6 +154,14 @@ def main() -> None:
     host, port = listening.getsockname()[:2]
     logs.LOGGER.info(f"worker {given.number} is ready on http://{host}:{port}")
     server.run(sockets=[listening])
+
+
+def _end_with(supervisor: int) -> None:
+    """Have the kernel send SIGTERM when the supervisor is killed: it would leave a service that nobody supervises."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != supervisor:  # it was killed before
+        sys.exit(1)
 
 
 def _exit(*_: Any) -> None:
