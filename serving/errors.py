@@ -17,6 +17,7 @@ _IMAGE_STATUS: Final = {
     "empty_image": 400,
     "unsupported_format": 415,
     "too_many_pixels": 422,
+    "too_complex": 422,
     "unsupported_mode": 422,
     "truncated_image": 422,
     "damaged_image": 422,

@@ -30,8 +30,8 @@ _BODY: Final = (
     "too_many_images", "unsupported_media_type", "overloaded", "timed_out",
 )  # fmt: skip
 _IMAGE: Final = (
-    "invalid_base64", "empty_image", "unsupported_format", "too_many_pixels", "unsupported_mode", "truncated_image",
-    "damaged_image",
+    "invalid_base64", "empty_image", "unsupported_format", "too_many_pixels", "too_complex", "unsupported_mode",
+    "truncated_image", "damaged_image",
 )  # fmt: skip
 
 Json = dict[str, Any]

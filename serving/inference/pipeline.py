@@ -17,6 +17,7 @@ import numpy.typing as npt
 from alexnet.errors import ImageError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode, to_png
+from alexnet.inference.header import decode_cost, read_header
 from alexnet.inference.prediction import Prediction, rank
 from serving.errors import RequestError
 from serving.inference.batching import MAX_BATCH, Batcher
@@ -177,7 +178,15 @@ class Pipeline:
 
     def _cost(self, image: bytes | RequestError) -> Cost:
         """What decoding takes. Raises `RequestError` for an image that can never be decoded here."""
-        return Cost(0, 0.0)
+        if isinstance(image, RequestError):
+            raise image
+        height, width, _ = self._classifier.image_shape
+        try:
+            cost = decode_cost(read_header(image), len(image), height, width)
+        except ImageError as error:
+            raise RequestError.of(error) from error
+        self._memory.check(cost.bytes)
+        return Cost(cost.bytes, cost.seconds)
 
     def _observe_wait(self, asked: float) -> None:
         self._metrics.queue.observe(time.perf_counter() - asked)
