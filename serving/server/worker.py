@@ -30,11 +30,10 @@ from alexnet.errors import UserError
 from alexnet.inference import cpus
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.session import installed_runtimes
-from serving import context, logs, settings
+from serving import context, logs, middleware, settings
 from serving.app import Api
 from serving.errors import RequestError
 from serving.metrics import Metrics
-from serving.middleware import ServiceMiddleware
 from serving.server import CANNOT_START, FAILURE, bentoml_routes
 from serving.server.deadlines import watch
 from serving.server.protocol import Options, Protocol
@@ -102,8 +101,7 @@ def make(found: Settings, pinned: str) -> Server:
         return len(server.server_state.tasks)
 
     api = Api(classifier, found, metrics, found.concurrency or cpus.usable_cpus(), in_flight)
-    routes = (api.handlers(), metrics)
-    app = ServiceMiddleware(bentoml_routes.app(), found, lambda: routes)
+    app = middleware.enclose(bentoml_routes.app(), api.handlers(), found, metrics)
 
     def refuse(error: RequestError, scope: Any) -> Response:
         return context.refuse(error, scope, metrics, found.access_log)
