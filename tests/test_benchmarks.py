@@ -232,4 +232,5 @@ def test_startup_counts_one_worker_against_stock_bentoml(tmp_path: Path) -> None
         }
 
     starts: list[dict[str, Any]] = [row("ours", 1, 2.0), row("ours", 2, 9.0), row("stock BentoML", 1, 4.0)]
-    assert [v.value for v in startup.verdicts(rows_of("startup", starts, tmp_path))] == [0.5, 2.0]
+    starts[0]["environment_mb"] = 240.5
+    assert [v.value for v in startup.verdicts(rows_of("startup", starts, tmp_path))] == [0.5, 2.0, 240.5]
