@@ -4,8 +4,8 @@
     python -m benchmarks.predict report
 
 First ONNX Runtime alone, decoding alone and everything that `alexnet predict` does take turns on the same images, of
-three kinds. Then the command itself is run with more and more images. Writes `benchmarks/results/predict.csv` and the tables of
-`docs/scaling.md` (`report` only the latter). The table says how much CPU time other processes took: measure on an
+three kinds. Then the command itself is run with more and more images. Writes `benchmarks/results/predict.csv` and the
+tables of `docs/scaling.md` (`report` only the latter). The table shows the CPU time of other processes: measure on an
 idle machine.
 """
 
@@ -172,7 +172,8 @@ def shares(rows: Sequence[Row]) -> dict[str, tuple[float, float, float, float]]:
 def verdicts(rows: Sequence[Row]) -> list[Verdict]:
     """The targets of batch prediction."""
     found = shares(rows)
-    small, photos_ = found[KINDS[0][0]], found[KINDS[-1][0]]
+    unknown = (None, None, None, None)
+    small, photos_ = found.get(KINDS[0][0], unknown), found.get(KINDS[-1][0], unknown)
     return [
         Verdict(f"{KINDS[0][0]}, images/s", small[-1], "ONNX Runtime alone", 0.85),
         Verdict(f"{KINDS[-1][0]}, images/s", ratio(photos_[2], photos_[1]), "decoding alone on all CPUs", 0.9),
