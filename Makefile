@@ -39,7 +39,7 @@ reproduce: .venv/.dev ## the published run: trained or resumed, evaluated, and c
 model: .venv/.dev ## the shipped model from its teacher to its card, in hours; OOD="DIR ..." and PHOTOS=DIR measure more
 	$(call run,teacher,--recipe teacher)
 	$(call run,improved,--recipe improved --teacher runs/teacher/best.pt --init $(INIT))
-	$(BIN)/alexnet compress runs/improved --fine-tune-steps 600 $(DATA_FLAGS)
+	$(BIN)/alexnet compress runs/improved --fine-tune-steps 600 --latency --release $(DATA_FLAGS)
 	$(BIN)/alexnet evaluate --checkpoint runs/improved $(DATA_FLAGS) $(addprefix --ood ,$(OOD)) $(if $(PHOTOS),--photos $(PHOTOS))
 	$(BIN)/alexnet evaluate --corruptions quick $(DATA_FLAGS)
 	$(BIN)/alexnet card $(DATA_FLAGS)

@@ -98,10 +98,26 @@ def _add_compress(commands: Any) -> Parser:
     compress.add_argument("--max-drop", type=float, default=0.2, metavar="POINTS", help=about)
     about = "int8, fp16 for CUDA, or fp32 (default: %(default)s)"
     compress.add_argument("--precision", choices=("int8", "fp16", "fp32"), default="int8", help=about)
-    about = "steps in which the linear layers learn the whole network's answers (default: %(default)s)"
+    about = "steps of distillation from the whole network (default: %(default)s)"
     compress.add_argument("--fine-tune-steps", type=int, default=0, metavar="N", help=about)
-    compress.add_argument("--threads", type=int, metavar="N", help="for the times in the table (default: as served)")
+    about = "ranks of the second convolution (Tucker-2); auto takes the lowest that are good enough (default: none)"
+    compress.add_argument("--conv-ranks", type=conv_ranks, metavar="none|auto|R1,R2", help=about)
+    about = "take ranks, temperature and OOD threshold from this file, for a run that held out no images"
+    compress.add_argument("--calibration-from", type=Path, metavar="FILE", help=about)
+    about = "also write a float16 ONNX file for GPUs, and the weights for `train --init` as .safetensors"
+    compress.add_argument("--release", action="store_true", help=about)
+    about = "measure the latency of each step, beside AlexNet at 224 pixels"
+    compress.add_argument("--latency", action="store_true", help=about)
+    compress.add_argument("--threads", type=int, metavar="N", help="for the latency (default: as served)")
     return compress
+
+
+def conv_ranks(given: str) -> tuple[int, int] | str | None:
+    """What `--conv-ranks` says; None for `none`. argparse names this function in its complaint."""
+    if given in ("none", "auto"):
+        return None if given == "none" else given
+    first, second = (int(part) for part in given.split(","))
+    return first, second
 
 
 def rank(given: str) -> int | None:

@@ -97,17 +97,8 @@ def _compress(options: argparse.Namespace) -> None:
     from training.tracking import run_log
 
     log = run_log.model_log(options.checkpoint, options.mlflow, options.register)
-    path = compress.compress(
-        options.checkpoint,
-        options.data,
-        options.output,
-        rank=options.rank,
-        max_drop=options.max_drop,
-        precision=options.precision,
-        fine_tune_steps=options.fine_tune_steps,
-        threads=options.threads,
-    )
-    log(path)
+    names = [item.name for item in dataclasses.fields(compress.Request)]
+    log(compress.compress(compress.Request(**{name: getattr(options, name) for name in names})))
 
 
 def _evaluate(options: argparse.Namespace) -> None:

@@ -73,6 +73,7 @@ class CompressionStep(_Record):
 
     name: str
     bytes: int
+    multiply_adds: int | None = None
     accuracy: float | None
     macro_f1: float | None
     agreement: float | None
@@ -85,6 +86,7 @@ class OodFit(_Record):
     energy_temperature: float
     energy_slope: float
     distance_slope: float
+    offset: float | None = None
     auroc: float
     kinds: tuple[str, ...]
 
@@ -100,6 +102,7 @@ class Compression(_Record):
     """What `alexnet compress` was asked for, tried and measured; `ranks_tried` is macro F1 by rank."""
 
     rank_asked: int | None
+    conv_ranks: tuple[int, int] | None = None
     max_drop: float
     validation_images: int
     fine_tune_steps: int

@@ -29,18 +29,14 @@ CLASSES = ("bird", "cat", "ship")
 def test_the_tour_works_by_copying_the_lines(
     tmp_path: Path, init_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from training.export import compress, latency
     from training.optim import optimise
 
-    # Seconds in place of minutes: the smallest network, few images made up, no larger network to be compared with.
+    # Seconds in place of minutes: the smallest network.
     small = {
         "train": f"--epochs 2 --width {WIDTH} --init {init_file} --input-size 63 --batch-size 8 --dropout 0.1 "
         "--device cpu",
-        "compress": "--max-drop 100 --threads 1",
+        "compress": "--max-drop 100",
     }
-    monkeypatch.setattr(compress, "REFERENCE_SIZE", 63)
-    monkeypatch.setattr(compress, "_UNKNOWN_IMAGES", 30)
-    monkeypatch.setattr(latency, "_ROUNDS", 1)
     weights = []
 
     def loss(*arguments: Any, plain: Callable[..., Any] = optimise.loss) -> Any:

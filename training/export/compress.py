@@ -1,262 +1,226 @@
-"""A checkpoint to the small, calibrated file that ships.
+"""A checkpoint to the small, calibrated files that ship.
 
-In: a run's folder or a `.pt` file of the trainer's. Out: an ONNX file as `export` writes it, and smaller: cheap
-preprocessing, factorised linear layers, 8-bit integers, probabilities at a fitted temperature, and a second output,
-`unknown_score` float32 [N], whose threshold is in the metadata. Every step is measured on the images that the run held
-out, and nothing is written when too much macro F1 is lost.
+In: a run's folder or a `.pt` file of the trainer's. Out: an ONNX file as `export` writes it, and smaller: constants
+folded, layers of low rank, 8-bit integers, calibrated probabilities, and a second output, `unknown_score` float32 [N],
+whose threshold is in the metadata. Every step is measured on the images that the run held out, and nothing is written
+when too much macro F1 is lost.
 """
 
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
-import numpy as np
-import numpy.typing as npt
 import onnx
-import onnxruntime as ort
-import torch
 from rich.console import Console
 from rich.progress import Progress
-from torch import Tensor, nn
 
-from alexnet import datasets, environment, files
-from alexnet.datasets import Fingerprint, Images, Split, synthetic_outliers
+from alexnet import environment, files
 from alexnet.errors import UserError
-from alexnet.evaluation import calibration, ood
-from alexnet.evaluation.scores import score
 from alexnet.inference.classifier import Classifier
-from alexnet.inference.metadata import Compression, ModelMetadata, OodFit, Precision
+from alexnet.inference.metadata import Compression, CompressionStep, ModelMetadata, Precision
 from alexnet.markdown import megabytes
-from training import trainer
-from training.export import latency, onnx_export, output_head, quantize, rank_search
+from training.export import (
+    head_fit,
+    latency,
+    onnx_export,
+    output_head,
+    quantize,
+    rank_search,
+    torch_parity,
+    weights,
+)
 from training.export import steps as table
-from training.export.folding import FoldedAlexNet
-from training.export.steps import Step
+from training.export.folding import FoldedAlexNet, FoldedProbabilities
+from training.export.head_fit import HeadFit
+from training.export.multiply_adds import count_multiply_adds
+from training.export.rank_search import Choice, ConvRanks, Search
+from training.export.source import FitImages, Probabilities, Source, read, read_calibration, read_images
+from training.export.steps import Step, Steps
 from training.networks.alexnet import AlexNet
 
-Pixels = npt.NDArray[np.uint8]
-
-RANKS: Final = (32, 64, 96, 128, 160)  # 160 is what 6 MB have room for
+RANKS: Final = (32, 64, 96, 128, 160)
+CONV_RANKS: Final[tuple[ConvRanks, ...]] = ((32, 64), (48, 96), (64, 128))
 MAX_RANK: Final = 512
-REFERENCE_SIZE: Final = 224  # pixels a side of the AlexNet whose speed is the measure
+REFERENCE_SIZE: Final = 224  # pixels a side of the AlexNet that latencies are compared with
 
-_BODY: Final = ("logits", "embedding")
-_FIT_IMAGES: Final = 20_000  # training images to whose answers layers and distances are fitted
-_UNKNOWN_IMAGES: Final = 1_000  # made up, of each kind
-_SEED: Final = 0
-_RANK_SHARE: Final = 0.5  # of the allowed loss, what the rank may take
-_BATCH: Final = 100
-
-
-class _Probabilities(nn.Module):
-    """A `FoldedAlexNet` network with softmax, to compare its file with."""
-
-    def __init__(self, network: FoldedAlexNet) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, pixels: Tensor) -> Tensor:
-        return torch.softmax(self.network(pixels)[0], dim=1)
+_RANK_SHARE: Final = 0.5  # of the allowed loss, what the ranks may take
 
 
 @dataclass(frozen=True)
-class _Bench:
-    """Where steps are made and measured: a folder for their files, and the images."""
+class Request:
+    """What to compress, and how.
 
-    folder: Path
-    training: Images
-    validation: Images
-    parity: Pixels
+    `rank` is that of the two large linear layers; None chooses it. `conv_ranks` are those of the second convolution
+    (Tucker-2); None leaves it as it is. `calibration_from` is a file of an earlier run whose ranks, temperature and
+    threshold are taken, for a run that held out no images. With `release`, a float16 ONNX file for GPUs and the weights
+    as float16 are written beside `output`. With `latency`, each step's is measured, by `threads`.
+    """
+
+    checkpoint: Path
+    data: Path
+    output: Path
+    precision: Precision = "int8"
+    rank: int | None = None
+    conv_ranks: ConvRanks | Literal["auto"] | None = None
+    fine_tune_steps: int = 0
+    max_drop: float = 0.2
+    calibration_from: Path | None = None
+    release: bool = False
+    latency: bool = False
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A compression under way; `earlier` are the metadata of the file whose calibration is taken, None without one."""
+
+    request: Request
+    source: Source
+    images: FitImages
+    earlier: ModelMetadata | None
+    steps: Steps
     progress: Progress
 
-    def save(self, name: str, model: onnx.ModelProto, network: nn.Module | None = None) -> Step:
-        """`model` as a step of the table. Raises `UserError` where it does not answer as `network` does."""
-        path = self.folder / f"{len(list(self.folder.iterdir()))}.onnx"
-        onnx.save(model, path)
-        if network is not None:
-            onnx_export.check_parity(network.eval(), Classifier(path), self.parity)
-        (probabilities,) = self.run(path, ("probabilities",), self.validation.pixels)
-        predicted = probabilities.argmax(1)
-        return Step(name, path, score(self.validation.labels, predicted, probabilities.shape[1]), predicted)
 
-    def run(self, path: Path, outputs: Sequence[str], pixels: Pixels) -> list[npt.NDArray[np.float32]]:
-        """What the file at `path` answers to `pixels`, by the names of `outputs`."""
-        session = ort.InferenceSession(path, providers=["CPUExecutionProvider"])
-        task = self.progress.add_task("images", total=len(pixels))
-        parts = []
-        for first in range(0, len(pixels), _BATCH):
-            batch = pixels[first : first + _BATCH]
-            parts.append(session.run(list(outputs), {"pixels": batch}))
-            self.progress.advance(task, len(batch))
-        self.progress.remove_task(task)
-        return [np.concatenate(part) for part in zip(*parts, strict=True)]
+@dataclass(frozen=True)
+class _Product:
+    """An ONNX file that is to be written."""
+
+    path: Path
+    model: onnx.ModelProto
+    precision: Precision
+    head: HeadFit
 
 
-def compress(
-    checkpoint: Path,
-    data_root: Path,
-    output: Path,
-    *,
-    max_drop: float,
-    precision: Precision,
-    rank: int | None = None,
-    fine_tune_steps: int = 0,
-    threads: int | None = None,
-) -> Path:
-    """Write `checkpoint` as the small ONNX file `output` and print the table of the steps; returns `output`.
+def compress(request: Request) -> Path:
+    """Write the files that `request` asks for, and print the table of the steps; returns the ONNX file.
 
-    A `rank` of None is chosen; `threads` are those that the speed is measured with. Raises `UserError` on a bad
-    checkpoint, rank or data, when torch and ONNX Runtime differ, and when more than `max_drop` points of macro F1 of
-    the validation images are lost.
+    Raises `UserError` on a bad checkpoint, rank or data, when torch and ONNX Runtime differ, and when more than
+    `max_drop` points of macro F1 are lost.
     """
-    if rank is not None and not 1 <= rank <= MAX_RANK:
-        raise UserError(f"--rank is {rank}; give auto, or 1 to {MAX_RANK}")
-    path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
-    saved = trainer.load_checkpoint(path)
-    model = onnx_export.restore(saved)
-    trained, settings = Fingerprint.of(saved), saved["settings"]
-    data = datasets.open(data_root)
-    data.check(trained, path)
-    parity = onnx_export.parity_images(data)
-    parts = data.split_again(trained, settings["validation_images"], settings["seed"], path)
-    _check_enough(parts, rank)
+    if request.rank is not None and not 1 <= request.rank <= MAX_RANK:
+        raise UserError(f"--rank is {request.rank}; give auto, or 1 to {MAX_RANK}")
+    source = read(request.checkpoint)
+    earlier = read_calibration(request.calibration_from, source.trained) if request.calibration_from else None
+    images = read_images(source, request.data, calibrated=earlier is not None)
+    count = len(images.training)
+    if request.rank is not None and request.rank > count:
+        raise UserError(f"--rank is {request.rank}: give {count} or less, the number of images that it is fitted to")
     with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True)) as progress:
-        bench = _Bench(Path(folder), parts.training, parts.validation, parity, progress)
-        probabilities = onnx_export.Probabilities(model)
-        described = onnx_export.metadata(path, saved)
-        whole = onnx_export.to_onnx(probabilities.eval(), described)
-        made = [bench.save("as exported", whole, probabilities)]
-        choice = _shrink(bench, model, rank, max_drop, fine_tune_steps)
-        body = onnx_export.to_onnx(choice.network, described, _BODY)
-        made.append(bench.save(f"rank {choice.rank}", output_head.attach(body), _Probabilities(choice.network)))
-        if precision == "int8":
-            body = quantize.to_int8(body, bench.training.pixels[: quantize.CALIBRATION_IMAGES])
-            made.append(bench.save("int8", output_head.attach(body)))
-        elif precision == "fp16":
-            body = quantize.to_float16(body)
-            made.append(bench.save("float16", output_head.attach(body)))
-        final, calibrated, fit = _finish(bench, body, described)
-        made.append(bench.save("with its head", final))
-        raced = [*_reference(bench, model, described), *made]
-        speeds = latency.race({step.name: step.path for step in raced}, parts.validation.pixels, threads, progress)
-        progress.stop()
-        table.show(raced, speeds)
-        _check_loss(made, max_drop)
-        compression = Compression(
-            rank_asked=rank,
-            max_drop=max_drop,
-            validation_images=len(parts.validation),
-            fine_tune_steps=fine_tune_steps,
-            ranks_tried=choice.tried,
-            ood=fit,
-            steps=tuple(table.describe(raced, speeds)),
-        )
-        update = {
-            "rank": choice.rank,
-            "precision": precision,
-            "compression": compression,
-            "compressed_with": _versions(),
-        }
-        onnx.helper.set_model_props(final, calibrated.model_copy(update=update).to_props())
-        output.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(output) as partial:
-            onnx.save(final, partial)
-            Classifier(partial)
-    print(f"{output}: {megabytes(output.stat().st_size)}, sha256 {files.sha256(output)}")
-    return output
+        job = _Job(request, source, images, earlier, Steps(Path(folder), images.measured, progress), progress)
+        choice, body = _reduce(job)
+        products = [_finish(job, body, request.precision, request.output)]
+        if request.release:
+            products.append(_finish(job, body, "fp16", request.output.with_name(f"{request.output.stem}-fp16.onnx")))
+        latencies = _measure_latencies(job) if request.latency else {}
+        records = table.describe(job.steps.made, latencies)
+    table.show(records, images.split)
+    _check_loss(records, len(products), images.split, request.max_drop)
+    metadata = source.metadata.model_copy(update={"rank": choice.rank, "compressed_with": _versions()})
+    request.output.parent.mkdir(parents=True, exist_ok=True)
+    for product in products:
+        _write(product, metadata, _describe(job, choice, product.head, records))
+    if request.release:
+        path = request.output.with_suffix(".safetensors")
+        with files.replacing(path) as partial:
+            weights.save_weights(partial, choice.network, source.model, metadata)
+        _print(path)
+    return request.output
 
 
-def _shrink(bench: _Bench, model: AlexNet, rank: int | None, max_drop: float, steps: int) -> rank_search.Choice:
-    """The network with cheap preprocessing and two factorised layers."""
-    return rank_search.choose(
-        FoldedAlexNet(model).eval(),
-        _first(bench.training, _FIT_IMAGES),
-        bench.validation,
-        _ranks(len(bench.training)) if rank is None else (rank,),
-        allowed=_RANK_SHARE * max_drop / 100,
-        steps=steps,
-        progress=bench.progress,
+def _reduce(job: _Job) -> tuple[Choice, onnx.ModelProto]:
+    """The network with constants folded and layers of low rank, and its graph, which answers as the network does."""
+    request, source, images = job.request, job.source, job.images
+    ranks = tuple(rank for rank in RANKS if rank <= len(images.training)) or (len(images.training),)
+    conv_ranks = CONV_RANKS if request.conv_ranks == "auto" else (request.conv_ranks,)
+    if job.earlier is not None and job.earlier.compression is not None and job.earlier.rank is not None:
+        ranks, conv_ranks = (job.earlier.rank,), (job.earlier.compression.conv_ranks,)
+    search = Search(
+        ranks=ranks if request.rank is None else (request.rank,),
+        conv_ranks=tuple(pair for pair in conv_ranks if pair is not None),
+        allowed=_RANK_SHARE * request.max_drop / 100,
+        steps=request.fine_tune_steps,
+        progress=job.progress,
     )
+    folded = FoldedAlexNet(source.model).eval()
+    torch_parity.check_folding(source.model, folded, images.parity)
+    choice = rank_search.choose(folded, images.training, images.measured, search)
+    size = sum(value.numel() * value.element_size() for value in source.model.state_dict().values())
+    job.steps.add_predicted("checkpoint", size, choice.predicted.numpy(), len(source.metadata.classes))
+    body = onnx_export.to_onnx(choice.network, source.metadata, head_fit.BODY)
+    path = job.steps.add(_name(choice), output_head.attach(body))
+    torch_parity.check_parity(FoldedProbabilities(choice.network).eval(), Classifier(path), images.parity)
+    return choice, body
 
 
-def _finish(
-    bench: _Bench, body: onnx.ModelProto, described: ModelMetadata
-) -> tuple[onnx.ModelProto, ModelMetadata, OodFit]:
-    """`body` with probabilities at the temperature that suits the validation images best, and a score for unknown
-    things; `described` with that temperature and the score's threshold; the constants of the score.
-    """
-    path = bench.folder / "body.onnx"
-    onnx.save(body, path)
-    fitted = _first(bench.training, _FIT_IMAGES)
-    logits, codes = bench.run(path, _BODY, fitted.pixels)
-    distance = ood.fit_distance(codes, fitted.labels, logits.shape[1])
-    known = bench.run(path, _BODY, bench.validation.pixels)
-    made = synthetic_outliers.make(bench.validation.pixels, bench.validation.labels, _UNKNOWN_IMAGES, _SEED)
-    outliers = {kind: bench.run(path, _BODY, pixels) for kind, pixels in made.items()}
-    score, area = ood.fit_score(distance, known, outliers)
-    uncalibrated = calibration.softmax(known[0])
-    temperature = calibration.fit_temperature(uncalibrated, bench.validation.labels)
-    final = output_head.attach(body, temperature, score)
-    onnx.save(final, path)
-    (scores,) = bench.run(path, (output_head.UNKNOWN_SCORE,), bench.validation.pixels)
-    update = {
-        "uncalibrated": calibration.measure(uncalibrated, bench.validation.labels),
-        "temperature": temperature.base,
-        "temperature_slope": temperature.slope,
-        "ood_threshold": ood.threshold(scores),
-    }
-    fit = OodFit(
-        energy_temperature=score.energy_temperature,
-        energy_slope=score.energy_slope,
-        distance_slope=score.distance_slope,
-        auroc=area,
-        kinds=tuple(made),
-    )
-    calibrated = described.model_copy(update=update)
-    onnx.helper.set_model_props(final, calibrated.to_props())
-    return final, calibrated, fit
+def _finish(job: _Job, body: onnx.ModelProto, precision: Precision, path: Path) -> _Product:
+    """`body` in `precision`, with its output head, for `path`."""
+    if precision == "int8":
+        body = quantize.to_int8(body, job.images.training.pixels[: quantize.CALIBRATION_IMAGES])
+    elif precision == "fp16":
+        body = quantize.to_float16(body)
+    if job.earlier is not None:
+        model, head = head_fit.reuse(body, job.steps.run, job.images.training, job.earlier)
+    else:
+        model, head = head_fit.fit(body, job.steps.run, job.images.training, job.images.measured)
+    job.steps.add(precision, model)
+    return _Product(path, model, precision, head)
 
 
-def _reference(bench: _Bench, model: AlexNet, described: ModelMetadata) -> list[Step]:
-    """AlexNet at 224 pixels in float32, with any weights, to compare speeds with; nothing where the run has that."""
-    if model.preprocess.input_size == REFERENCE_SIZE:
-        return []
-    path = bench.folder / "reference.onnx"
-    network = onnx_export.Probabilities(AlexNet(model.classes, REFERENCE_SIZE)).eval()
-    onnx.save(onnx_export.to_onnx(network, described), path)
-    return [Step(f"AlexNet at {REFERENCE_SIZE}", path)]
+def _measure_latencies(job: _Job) -> table.Latencies:
+    """The latencies of each step, and of AlexNet at 224 pixels in float32, which comes first in the table."""
+    name, metadata = f"AlexNet at {REFERENCE_SIZE}", job.source.metadata
+    model = onnx_export.to_onnx(Probabilities(AlexNet(len(metadata.classes), REFERENCE_SIZE)).eval(), metadata)
+    path = job.steps.save(name, model)
+    job.steps.made.insert(0, Step(name, path.stat().st_size, path, count_multiply_adds(model)))
+    paths = {step.name: step.path for step in job.steps.made if step.path is not None}
+    return latency.race(paths, job.images.measured.pixels, job.request.threads, job.progress)
 
 
-def _check_loss(steps: Sequence[Step], max_drop: float) -> None:
-    before, after = steps[0].scores, steps[-1].scores
-    assert before is not None
-    assert after is not None
-    lost = 100 * (before.macro_f1 - after.macro_f1)
+def _check_loss(records: Sequence[CompressionStep], products: int, split: str, max_drop: float) -> None:
+    """Raise `UserError` where one of the last `products` steps loses more than `max_drop` points of macro F1."""
+    scores = [record.macro_f1 for record in records if record.macro_f1 is not None]
+    lost = 100 * (scores[0] - min(scores[-products:]))
     if not lost <= max_drop:
         raise UserError(
-            f"not written: {lost:.2f} points of macro F1 are lost on the validation images, at most {max_drop:g} are "
+            f"not written: {lost:.2f} points of macro F1 are lost on the {split} images, at most {max_drop:g} are "
             "allowed; give a higher --rank, --fine-tune-steps, another --precision, or a higher --max-drop"
         )
 
 
-def _ranks(images: int) -> tuple[int, ...]:
-    """Those to try: layers that are fitted to the answers to so many images have no more directions than that."""
-    return tuple(rank for rank in RANKS if rank <= images) or (images,)
+def _describe(job: _Job, choice: Choice, head: HeadFit, records: tuple[CompressionStep, ...]) -> Compression:
+    request, images = job.request, job.images
+    return Compression(
+        rank_asked=request.rank,
+        conv_ranks=choice.conv_ranks,
+        max_drop=request.max_drop,
+        validation_images=len(images.measured) if images.held_out else 0,
+        fine_tune_steps=request.fine_tune_steps,
+        ranks_tried=choice.tried,
+        ood=head.ood,
+        steps=records,
+    )
 
 
-def _check_enough(parts: Split, rank: int | None) -> None:
-    """Raise `UserError` where one's own pictures are too few to fit the layers and the score for unknown things."""
-    images, held_out = len(parts.training), len(np.unique(parts.validation.labels))
-    if rank is not None and rank > images:
-        raise UserError(f"--rank is {rank}, but there are only {images} images to fit it to; give {images} or less")
-    if held_out < 2:
-        raise UserError("the images that the run held out are of one class: hold out more, and train again")
+def _write(product: _Product, metadata: ModelMetadata, compression: Compression) -> None:
+    update = {"precision": product.precision, "compression": compression}
+    described = product.head.describe(metadata).model_copy(update=update)
+    onnx.helper.set_model_props(product.model, described.to_props())
+    with files.replacing(product.path) as partial:
+        onnx.save(product.model, partial)
+        Classifier(partial)
+    _print(product.path)
 
 
-def _first(images: Images, count: int) -> Images:
-    return images.take(np.arange(min(count, len(images))))
+def _print(path: Path) -> None:
+    print(f"{path}: {megabytes(path.stat().st_size)}, sha256 {files.sha256(path)}")
+
+
+def _name(choice: Choice) -> str:
+    convolution = "" if choice.conv_ranks is None else f", conv2 {choice.conv_ranks[0]} x {choice.conv_ranks[1]}"
+    return f"rank {choice.rank}{convolution}"
 
 
 def _versions() -> dict[str, str | int]:

@@ -46,14 +46,29 @@ class FoldedAlexNet(nn.Module):
 
     def feature_maps(self, pixels: Tensor) -> Tensor:
         """The last feature maps, float32 [N, channels, side, side]."""
-        image = pixels.permute(0, 3, 1, 2).float() - self.mean
-        maps: Tensor = self.features(image if self.resize is None else self.resize @ image @ self.resize.T)
+        maps: Tensor = self.features(self.image(pixels))
         return maps
+
+    def image(self, pixels: Tensor) -> Tensor:
+        """The input of the first convolution, float32 [N, 3, size, size]."""
+        image = pixels.permute(0, 3, 1, 2).float() - self.mean
+        return image if self.resize is None else self.resize @ image @ self.resize.T
 
     def classify(self, features: Tensor) -> Tensor:
         """The logits of flattened feature maps float32 [N, channels side²]."""
         logits: Tensor = self.last(F.relu(self.second(F.relu(self.first(features)))))
         return logits
+
+
+class FoldedProbabilities(nn.Module):
+    """A `FoldedAlexNet` with softmax, to compare its file with."""
+
+    def __init__(self, network: FoldedAlexNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return torch.softmax(self.network(pixels)[0], dim=1)
 
 
 def bilinear(size: int, output: int) -> Tensor:

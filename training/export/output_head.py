@@ -21,7 +21,7 @@ UNKNOWN_SCORE: Final = "unknown_score"
 def attach(
     body: onnx.ModelProto, temperature: Temperature | None = None, score: OodScore | None = None
 ) -> onnx.ModelProto:
-    """`body` with its head; without a `score`, `probabilities` are all that it answers."""
+    """`body` with its output head; without a `score`, its only output is `probabilities`."""
     model = onnx.ModelProto()
     model.CopyFrom(body)
     graph = model.graph
@@ -48,22 +48,22 @@ def attach(
 
 
 def _temperature_nodes(temperature: Temperature, classes: int, constants: dict[str, object]) -> list[onnx.NodeProto]:
-    """`logits` to `calibrated` ones; what the nodes need is added to `constants`."""
+    """Nodes from `logits` to `calibrated` ones; their initializers are added to `constants`."""
     node = helper.make_node
     constants["temperature"] = np.float32(temperature.base)
     if not temperature.slope:
         return [node("Div", ["logits", "temperature"], ["calibrated"])]
     constants |= {
-        "per_class": np.full((classes, 1), -1 / np.log(classes), np.float32),
-        "least_entropy": np.float32(MIN_ENTROPY),
+        "normalize": np.full((classes, 1), -1 / np.log(classes), np.float32),
+        "min_entropy": np.float32(MIN_ENTROPY),
         "temperature_slope": np.float32(temperature.slope),
     }
     return [
-        node("Softmax", ["logits"], ["plain"], axis=1),
-        node("LogSoftmax", ["logits"], ["plain_logarithm"], axis=1),
-        node("Mul", ["plain", "plain_logarithm"], ["surprises"]),
-        node("MatMul", ["surprises", "per_class"], ["share_of_entropy"]),
-        node("Max", ["share_of_entropy", "least_entropy"], ["entropy"]),
+        node("Softmax", ["logits"], ["uncalibrated"], axis=1),
+        node("LogSoftmax", ["logits"], ["log_uncalibrated"], axis=1),
+        node("Mul", ["uncalibrated", "log_uncalibrated"], ["p_log_p"]),
+        node("MatMul", ["p_log_p", "normalize"], ["normalized_entropy"]),
+        node("Max", ["normalized_entropy", "min_entropy"], ["entropy"]),
         node("Pow", ["entropy", "temperature_slope"], ["power"]),
         node("Mul", ["power", "temperature"], ["temperatures"]),
         node("Div", ["logits", "temperatures"], ["calibrated"]),
@@ -71,26 +71,26 @@ def _temperature_nodes(temperature: Temperature, classes: int, constants: dict[s
 
 
 def _score_nodes(score: OodScore, constants: dict[str, object]) -> list[onnx.NodeProto]:
-    """What `OodScore` computes; the slope and the offset of its distance are part of the constants."""
+    """Nodes that compute `OodScore`; its distance's slope and offset are part of the initializers."""
     node, distance, slope = helper.make_node, score.distance, score.distance_slope
     constants |= {
-        "heat": np.float32(score.energy_temperature),
-        "minus_slope_energy": np.float32(-score.energy_slope),
-        "centre": distance.mean,
-        "square": np.float32(slope * distance.quadratic),
-        "lines": np.float32(slope * distance.linear),
-        "bases": np.float32(slope * distance.constant + score.offset),
+        "energy_temperature": np.float32(score.energy_temperature),
+        "minus_energy_slope": np.float32(-score.energy_slope),
+        "embedding_mean": distance.mean,
+        "ood_quadratic": np.float32(slope * distance.quadratic),
+        "ood_linear": np.float32(slope * distance.linear),
+        "ood_constant": np.float32(slope * distance.constant + score.offset),
     }
     return [
-        node("Div", ["logits", "heat"], ["heated"]),
-        node("ReduceLogSumExp", ["heated", "reduced"], ["minus_energy"], keepdims=0),
-        node("Mul", ["minus_energy", "minus_slope_energy"], ["sign_energy"]),
-        node("Sub", ["embedding", "centre"], ["from_centre"]),
-        node("MatMul", ["from_centre", "square"], ["squared"]),
-        node("Mul", ["squared", "from_centre"], ["products"]),
-        node("ReduceSum", ["products", "reduced"], ["far_from_all"], keepdims=0),
-        node("Gemm", ["from_centre", "lines", "bases"], ["far_from_each"]),
-        node("ReduceMin", ["far_from_each", "reduced"], ["far_from_nearest"], keepdims=0),
-        node("Add", ["far_from_all", "far_from_nearest"], ["sign_distance"]),
-        node("Add", ["sign_energy", "sign_distance"], [UNKNOWN_SCORE]),
+        node("Div", ["logits", "energy_temperature"], ["energy_logits"]),
+        node("ReduceLogSumExp", ["energy_logits", "reduced"], ["minus_energy"], keepdims=0),
+        node("Mul", ["minus_energy", "minus_energy_slope"], ["energy_term"]),
+        node("Sub", ["embedding", "embedding_mean"], ["centred"]),
+        node("MatMul", ["centred", "ood_quadratic"], ["transformed"]),
+        node("Mul", ["transformed", "centred"], ["products"]),
+        node("ReduceSum", ["products", "reduced"], ["quadratic_term"], keepdims=0),
+        node("Gemm", ["centred", "ood_linear", "ood_constant"], ["class_terms"]),
+        node("ReduceMin", ["class_terms", "reduced"], ["nearest_class"], keepdims=0),
+        node("Add", ["quadratic_term", "nearest_class"], ["distance_term"]),
+        node("Add", ["energy_term", "distance_term"], [UNKNOWN_SCORE]),
     ]

@@ -22,6 +22,7 @@ IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
 _CHANNELS: Final = (64, 192, 384, 256, 256)  # of the five convolutions
 _HIDDEN: Final = 4096  # units of each of the two large linear layers
+_LAST_LAYER: Final = ("classifier.6.weight", "classifier.6.bias")
 _POOLED: Final = 6  # side of the feature maps that the linear layers see
 
 
@@ -105,7 +106,8 @@ def load_initial_weights(model: AlexNet, init: str) -> None:
     """Fill the layers that `init` has weights for; the others keep their fresh values.
 
     `init` is `imagenet` (torchvision's weights, downloaded: all layers whose shape fits), `none`, or the path of a
-    `.safetensors` file with at least the ten tensors `features.{0,3,6,8,10}.{weight,bias}`.
+    `.safetensors` file with at least the ten tensors `features.{0,3,6,8,10}.{weight,bias}`, as `alexnet compress
+    --release` writes. Its last layer is left out where it is one of another number of classes.
     Raises `UserError` when the weights cannot be had or do not fit.
     """
     if init == "none":
@@ -115,7 +117,9 @@ def load_initial_weights(model: AlexNet, init: str) -> None:
         found = _download_imagenet()
         found = {name: value for name, value in found.items() if value.shape == fresh[name].shape}
     else:
-        found = _read_safetensors(Path(init))
+        found = _merge_factors(_read_safetensors(Path(init)))
+        if any(name in found and len(found[name]) != len(fresh[name]) for name in _LAST_LAYER):
+            found = {name: value for name, value in found.items() if name not in _LAST_LAYER}
     for name, value in found.items():
         if name not in fresh or value.shape != fresh[name].shape:
             raise UserError(f"--init {init}: {name} of shape {tuple(value.shape)} is no tensor of this AlexNet")
@@ -123,6 +127,17 @@ def load_initial_weights(model: AlexNet, init: str) -> None:
     if missing:
         raise UserError(f"--init {init}: {missing[0]} is missing; the file must hold all convolution layers")
     model.network.load_state_dict({**fresh, **found})
+
+
+def _merge_factors(found: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Float32 tensors; a layer's `up.weight` [out, rank] and `down.weight` [rank, in] become their product."""
+    found = {name: value.float() for name, value in found.items()}
+    for name in [name for name in found if name.endswith(".down.weight")]:
+        layer = name.removesuffix(".down.weight")
+        if f"{layer}.up.weight" in found:
+            found[f"{layer}.weight"] = found.pop(f"{layer}.up.weight") @ found.pop(name)
+            found[f"{layer}.bias"] = found.pop(f"{layer}.up.bias")
+    return found
 
 
 def _download_imagenet() -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from onnx import numpy_helper
 from PIL import Image
 from rich.progress import Progress
+from safetensors import safe_open
 
 from alexnet import datasets, files
 from alexnet.datasets import Images
@@ -20,23 +22,26 @@ from alexnet.evaluation import calibration, evaluate
 from alexnet.evaluation.calibration import Temperature
 from alexnet.evaluation.evaluate import Request
 from alexnet.inference.classifier import Classifier
+from alexnet.inference.metadata import ModelMetadata
 from benchmarks import older_cpu
+from tests.conftest import VALIDATION_IMAGES, WIDTH
+from tests.models import write_model
 from training import trainer
-from training.export import compress, latency, onnx_export, quantize, rank_search
+from training.export import compress, head_fit, latency, quantize, rank_search, source
 from training.export.folding import FoldedAlexNet
-from training.networks.alexnet import AlexNet
+from training.export.multiply_adds import count_multiply_adds
+from training.export.rank_search import Search
+from training.networks.alexnet import AlexNet, load_initial_weights
 
 SIZE = 63
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quick(fixture_images: Images) -> Iterator[None]:
-    """Fewer images and turns than a real file needs, and no larger network to be compared with."""
+    """Fewer images than a real file needs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compress, "REFERENCE_SIZE", SIZE)
-        patch.setattr(compress, "_UNKNOWN_IMAGES", 30)
-        patch.setattr(latency, "_ROUNDS", 1)
-        patch.setattr(onnx_export, "parity_images", lambda _: fixture_images.pixels[:10])
+        patch.setattr(head_fit, "_OUTLIERS", 30)
+        patch.setattr(source, "parity_images", lambda _: fixture_images.pixels[:10])
         yield
 
 
@@ -44,7 +49,7 @@ def quick(fixture_images: Images) -> Iterator[None]:
 def small_file(session_path: Path, data_root: Path, small_run: Path, quick: None) -> Path:
     """What `compress` makes of the small run."""
     output = session_path / "compressed" / "model.onnx"
-    return compress.compress(small_run, data_root, output, rank=16, max_drop=100, precision="int8", threads=1)
+    return compress.compress(compress.Request(small_run, data_root, output, rank=16, max_drop=100))
 
 
 def inside(path: Path, name: str, pixels: np.ndarray) -> np.ndarray:
@@ -78,12 +83,14 @@ def test_the_metadata_say_what_was_done_and_where_it_comes_from(small_file: Path
     assert facts is not None
     assert metadata.checkpoint_sha256 == files.sha256(small_run / "best.pt")
     assert (metadata.run, metadata.rank, metadata.precision) == ("small", 16, "int8")
-    assert [step.name for step in facts.steps] == ["as exported", "rank 16", "int8", "with its head"]
+    assert [step.name for step in facts.steps] == ["checkpoint", "rank 16", "int8"]
     assert list(facts.ranks_tried) == [16]
     sizes = [step.bytes for step in facts.steps]
     assert sizes[0] > 10 * sizes[1] > 20 * sizes[2]
-    assert all(min(step.latency_ms.values()) > 0 for step in facts.steps)
-    assert set(facts.steps[0].latency_ms) == {1, 32}
+    assert facts.steps[0].agreement == 1
+    assert not any(step.latency_ms for step in facts.steps)  # measured on demand
+    assert facts.steps[2].multiply_adds == count_multiply_adds(onnx.load(small_file))
+    assert facts.ood.offset is not None
 
 
 def test_no_weight_is_so_large_that_older_cpus_overflow(small_file: Path) -> None:
@@ -126,7 +133,7 @@ def test_a_loss_beyond_the_allowed_one_is_refused_and_nothing_is_written(
 ) -> None:
     with pytest.raises(UserError, match=r"not written: .* points of macro F1 are lost .* at most -100 are allowed"):
         compress.compress(
-            small_run, data_root, tmp_path / "model.onnx", rank=8, max_drop=-100, precision="fp32", threads=1
+            compress.Request(small_run, data_root, tmp_path / "model.onnx", rank=8, max_drop=-100, precision="fp32")
         )
     assert list(tmp_path.iterdir()) == []
     assert "rank 8" in capsys.readouterr().out  # the table shows where it was lost
@@ -135,7 +142,106 @@ def test_a_loss_beyond_the_allowed_one_is_refused_and_nothing_is_written(
 @pytest.mark.parametrize("rank", [0, 513])
 def test_a_rank_out_of_range_is_refused(tmp_path: Path, data_root: Path, small_run: Path, rank: int) -> None:
     with pytest.raises(UserError, match=f"--rank is {rank}; give auto, or 1 to 512"):
-        compress.compress(small_run, data_root, tmp_path / "m.onnx", rank=rank, max_drop=1, precision="int8")
+        compress.compress(compress.Request(small_run, data_root, tmp_path / "m.onnx", rank=rank))
+
+
+def test_latencies_are_measured_on_demand(
+    tmp_path: Path, data_root: Path, small_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compress, "REFERENCE_SIZE", SIZE)
+    monkeypatch.setattr(latency, "_ROUNDS", 1)
+    request = compress.Request(
+        small_run, data_root, tmp_path / "model.onnx", "fp32", rank=8, max_drop=100, latency=True, threads=1
+    )
+    facts = Classifier(compress.compress(request)).metadata.compression
+    assert facts is not None
+    assert [step.name for step in facts.steps] == [f"AlexNet at {SIZE}", "checkpoint", "rank 8", "fp32"]
+    assert all(min(step.latency_ms.values()) > 0 for step in facts.steps if step.name != "checkpoint")
+    assert set(facts.steps[0].latency_ms) == {1, 32}
+
+
+@pytest.fixture(scope="module")
+def release(session_path: Path, data_root: Path, small_run: Path, small_file: Path) -> Path:
+    """The files of a release, of low rank in a convolution too, with the calibration of `small_file`."""
+    request = compress.Request(
+        small_run,
+        data_root,
+        session_path / "release" / "model.onnx",
+        conv_ranks=(8, 12),
+        fine_tune_steps=2,
+        max_drop=100,
+        release=True,
+    )
+    return compress.compress(request)
+
+
+def test_a_release_has_the_model_for_gpus_and_the_weights_too(release: Path, fixture_images: Images) -> None:
+    assert sorted(path.name for path in release.parent.iterdir()) == [
+        "model-fp16.onnx",
+        "model.onnx",
+        "model.safetensors",
+    ]
+    model, half = Classifier(release), Classifier(release.with_name("model-fp16.onnx"))
+    assert (model.metadata.precision, half.metadata.precision) == ("int8", "fp16")
+    assert model.metadata.compression is not None
+    assert model.metadata.compression.conv_ranks == (8, 12)
+    names = [step.name for step in model.metadata.compression.steps]
+    assert names[0] == "checkpoint"
+    assert names[1].endswith(", conv2 8 x 12")
+    assert names[2:] == ["int8", "fp16"]
+    outputs = half.run(fixture_images.pixels)
+    assert outputs.is_ood is not None
+    agreement = outputs.probabilities.argmax(1) == model.run(fixture_images.pixels).probabilities.argmax(1)
+    assert agreement.mean() > 0.8
+
+
+def test_the_weights_of_a_release_compute_what_its_file_does(
+    release: Path, small_run: Path, fixture_images: Images
+) -> None:
+    whole = source.read(small_run).model
+    model = AlexNet(10, SIZE, width=WIDTH).eval()
+    load_initial_weights(model, str(release.with_suffix(".safetensors")))
+    with torch.inference_mode():
+        logits = model(torch.from_numpy(fixture_images.pixels))
+        original = whole(torch.from_numpy(fixture_images.pixels))
+    half = Classifier(release.with_name("model-fp16.onnx"))
+    assert (logits.argmax(1).numpy() == half.run(fixture_images.pixels).probabilities.argmax(1)).mean() > 0.97
+    assert not torch.equal(logits, original)
+    with safe_open(release.with_suffix(".safetensors"), "np") as file:
+        assert ModelMetadata.from_props(file.metadata()).run == "small"
+        assert {file.get_tensor(name).dtype for name in file.keys()} == {np.dtype(np.float16)}  # noqa: SIM118
+
+
+def test_the_weights_start_a_network_of_other_classes(release: Path) -> None:
+    model = AlexNet(3, SIZE, width=WIDTH)
+    fresh = {place: model.network.classifier[place].weight.clone() for place in (4, 6)}
+    load_initial_weights(model, str(release.with_suffix(".safetensors")))
+    assert torch.equal(model.network.classifier[6].weight, fresh[6])
+    assert not torch.equal(model.network.classifier[4].weight, fresh[4])
+
+
+def test_the_calibration_of_an_earlier_file_is_taken(
+    tmp_path: Path, data_root: Path, small_run: Path, small_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def all_of_them(dataset: datasets.Dataset, *_: object) -> datasets.Split:
+        images = datasets.open(dataset.root).split(VALIDATION_IMAGES, 0).training
+        return datasets.Split(images, images.take(np.arange(0)))
+
+    monkeypatch.setattr(datasets.Dataset, "split_again", all_of_them)
+    request = compress.Request(small_run, data_root, tmp_path / "model.onnx", max_drop=100)
+    with pytest.raises(UserError, match=r"held out no images to calibrate with: give --calibration-from FILE.onnx"):
+        compress.compress(request)
+    found = Classifier(compress.compress(replace(request, calibration_from=small_file))).metadata
+    earlier = Classifier(small_file).metadata
+    for name in ("rank", "temperature", "temperature_slope", "ood_threshold"):
+        assert getattr(found, name) == getattr(earlier, name), name
+    assert found.compression is not None
+    assert found.compression.validation_images == 0
+    assert found.uncalibrated is None
+    other = write_model(tmp_path / "other.onnx", classes=("bee", "wasp"))
+    for file, complaint in ((other, "it has other classes"), (write_model(tmp_path / "plain.onnx"), "does not state")):
+        with pytest.raises(UserError, match=complaint):
+            compress.compress(replace(request, calibration_from=file))
 
 
 def test_float16_answers_nearly_as_float32(tmp_path: Path, small_file: Path, small_model: Path) -> None:
@@ -193,7 +299,7 @@ def test_fine_tuning_brings_the_answers_closer(fixture_images: Images) -> None:
 
     def distance(steps: int) -> float:
         with Progress(disable=True) as progress:
-            found = rank_search.choose(whole, images, images, (2,), allowed=0.0, steps=steps, progress=progress)
+            found = rank_search.choose(whole, images, images, Search((2,), (), 0.0, steps, progress))
         with torch.inference_mode():
             return float((found.network.classify(inputs).softmax(1) - target).square().mean())
 

@@ -1,0 +1,55 @@
+"""The weights of a compressed network as a safetensors file, to fine-tune from.
+
+In: a `FoldedAlexNet` whose linear layers are factorised. Out: a file of float16 tensors under torchvision's names, for
+`alexnet train --init`: convolutions [out, in, height, width]; of a factorised linear layer, whose weight is the product
+of both, `up` [out, rank] and `down` [rank, in]. Normalisation and pooling are those of `AlexNet`, not folded.
+"""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from alexnet.inference.metadata import ModelMetadata
+from training.export import low_rank
+from training.export.folding import FoldedAlexNet, pooling_matrix
+from training.networks.alexnet import AlexNet
+
+_LINEAR_PLACES = (1, 4, 6)  # of the linear layers in torchvision's classifier
+
+
+def save_weights(path: Path, network: FoldedAlexNet, model: AlexNet, metadata: ModelMetadata) -> None:
+    """Write the weights of `network`, which was made of `model`, with `metadata`."""
+    tensors = {name: value.half().contiguous() for name, value in unfold(network, model).items()}
+    save_file(tensors, path, metadata.to_props())
+
+
+def unfold(network: FoldedAlexNet, model: AlexNet) -> dict[str, Tensor]:
+    """The tensors of an `AlexNet` that computes what `network` does, float32, by their names in the file."""
+    found: dict[str, Tensor] = {}
+    for place, layer in enumerate(network.features):
+        if isinstance(layer, nn.Sequential):
+            last = layer[-1]
+            assert isinstance(last, nn.Conv2d)
+            found |= _tensors(f"features.{place}", low_rank.merge_tucker2(layer), last.bias)
+        elif isinstance(layer, nn.Conv2d):
+            found |= _tensors(f"features.{place}", layer.weight, layer.bias)
+    found["features.0.weight"] = found["features.0.weight"] * model.preprocess.std.view(1, 3, 1, 1)
+    pooling = torch.linalg.pinv(pooling_matrix(network.side, model.network.avgpool)).float()
+    for place, layers in zip(_LINEAR_PLACES, (network.first, network.second, network.last), strict=True):
+        name = f"classifier.{place}"
+        *down, up = (layer for layer in layers if isinstance(layer, nn.Linear))
+        if down:
+            found[f"{name}.down.weight"] = down[0].weight.detach()
+            name += ".up"
+        found |= _tensors(name, up.weight, up.bias)
+    first = "classifier.1.down.weight" if "classifier.1.down.weight" in found else "classifier.1.weight"
+    weight = found[first]
+    found[first] = (weight.view(len(weight), -1, len(pooling)) @ pooling).flatten(1)
+    return found
+
+
+def _tensors(name: str, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
+    assert bias is not None
+    return {f"{name}.weight": weight.detach(), f"{name}.bias": bias.detach()}
