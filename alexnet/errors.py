@@ -7,6 +7,7 @@ IMAGE_CODES: Final = {
     "empty_image": "The image has no bytes.",
     "unsupported_format": "The bytes are not of a supported image format.",
     "too_many_pixels": "The image's header claims more pixels than the limit.",
+    "too_complex": "The image file has more scans, chunks or blocks than can be decoded in a bounded time.",
     "unsupported_mode": "The image's colour mode has no meaning as colours.",
     "truncated_image": "The image file ends before its last pixel.",
     "damaged_image": "The image file cannot be decoded.",

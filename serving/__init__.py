@@ -3,7 +3,7 @@
     connection
       |  server/             processes; valid HTTP, in time                                (uvicorn)
       |  middleware.py       request context, CORS, errors, API keys
-      |  router.py           our routes, and those that BentoML's clients expect
+      |  api/router.py       our routes, and those that BentoML's clients expect
       |  app.py              /classify, /classify_batch, /preview, /model, /metrics, /ui
       |  body/               form, raw body or JSON -> bytes of images
       |  limits.py           how much work and memory at once

@@ -13,7 +13,8 @@ from starlette.responses import JSONResponse, Response
 
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.prediction import Prediction
-from serving.api import openapi, pages, routes
+from serving.api import model_info, openapi, pages, routes
+from serving.api.router import Handler
 from serving.body.request import BodyReader
 from serving.context import JSON_HEADERS
 from serving.errors import RequestError
@@ -21,7 +22,6 @@ from serving.inference.pending import Disconnected
 from serving.inference.pipeline import Pipeline
 from serving.limits import memory_budget
 from serving.metrics import CONTENT_TYPE, Metrics
-from serving.router import Handler
 from serving.settings import Settings
 
 
@@ -44,6 +44,8 @@ class Api:
         self._settings = settings
         self._memory = memory_budget(settings)
         self.pipeline = Pipeline(classifier, settings, metrics, self._memory, concurrency, in_flight)
+        self._samples = pages.find_samples(settings, classifier.classes)
+        self._info = model_info.describe(classifier, settings.model, tuple(self._samples)).model_dump(mode="json")
         self._reader = BodyReader(settings, len(classifier.classes), self.pipeline.offload)
         self._model: dict[str, Any] = {"name": classifier.name, "sha256": classifier.sha256}
         metrics.model_info.labels(**self._model, provider=classifier.provider, degraded=str(classifier.degraded)).set(1)
@@ -55,12 +57,13 @@ class Api:
         return {
             routes.CLASSIFY: {"POST": self.classify},
             routes.CLASSIFY_BATCH: {"POST": self.classify_batch},
+            routes.EXPLAIN: {"POST": self.explain},
             routes.PREVIEW: {"POST": self.preview},
             routes.MODEL: {"GET": self.model},
             routes.READY: {"GET": self.ready},
             routes.METRICS: {"GET": self.render_metrics},
             routes.OPENAPI: {"GET": self.openapi},
-            **pages.handlers(),
+            **pages.handlers(self._samples, self._settings.model),
         }
 
     async def classify(self, request: Request) -> Response:
@@ -89,9 +92,16 @@ class Api:
             content = await self.pipeline.preview(images[0], _disconnected(request))
         return Response(content, media_type="image/png")
 
+    async def explain(self, request: Request) -> Response:
+        """How much each part of one image matters for its best class."""
+        with self._memory.hold() as hold:
+            images = (await self._reader.read(request, hold, batch=False)).images
+            explanation = await self.pipeline.explain(images[0], _disconnected(request))
+        return self._respond(explanation)
+
     async def model(self, _: Request) -> Response:
         """What is known about the model and where it runs."""
-        return JSONResponse(self.classifier.describe(), headers=JSON_HEADERS)
+        return JSONResponse(self._info, headers=JSON_HEADERS)
 
     async def ready(self, _: Request) -> Response:
         """Ready: requests reach this only after the model is warm. Says so when a preferred GPU is missing."""

@@ -80,16 +80,14 @@ def record(context: RequestContext, seconds: float, metrics: Metrics, access_log
         LOGGER.info("request", extra=fields)
 
 
-def error_response(error: RequestError, context: RequestContext, allow: str | None = None) -> Response:
-    """The response for `error`; `allow` are the methods that a route takes, for 405. The context keeps the code."""
+def error_response(error: RequestError, context: RequestContext) -> Response:
+    """The response for `error`. The context keeps the code."""
     context.code = error.code
-    headers = dict(JSON_HEADERS)
+    headers = {**JSON_HEADERS, **error.headers}
     if error.code == "unauthorized":
         headers["www-authenticate"] = "Bearer"
     if error.status in (429, 503):
         headers["retry-after"] = str(error.retry_seconds)
-    if allow is not None:
-        headers["allow"] = allow
     if not context.body_received:
         headers["connection"] = "close"
     body = {"error": {**error.describe(), "request_id": context.request_id}}

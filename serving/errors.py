@@ -1,5 +1,6 @@
 """What a client is told of a request that cannot be answered: a code, its HTTP status, and a message."""
 
+from collections.abc import Mapping
 from typing import Final, NamedTuple, Self
 
 from alexnet.errors import IMAGE_CODES, ImageError
@@ -17,6 +18,7 @@ _IMAGE_STATUS: Final = {
     "empty_image": 400,
     "unsupported_format": 415,
     "too_many_pixels": 422,
+    "too_complex": 422,
     "unsupported_mode": 422,
     "truncated_image": 422,
     "damaged_image": 422,
@@ -51,13 +53,17 @@ CODES: Final[dict[str, Code]] = {
 class RequestError(Exception):
     """A request that cannot be answered: `code` (of `CODES`) is for programs, the text for people.
 
-    `retry_seconds` tells in how long another try may succeed, for statuses 429 and 503.
+    `retry_seconds` tells in how long another try may succeed, for statuses 429 and 503; `headers` are those of the
+    response, beside what every error of its code has.
     """
 
-    def __init__(self, code: str, message: str, retry_seconds: int = 1) -> None:
+    def __init__(
+        self, code: str, message: str, retry_seconds: int = 1, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.retry_seconds = retry_seconds
+        self.headers = headers or {}
 
     @classmethod
     def of(cls, error: ImageError) -> Self:

@@ -5,16 +5,16 @@
     ErrorMiddleware     every error is one JSON object
     ClientLimit...      requests of one client at once, where they are limited
     AuthMiddleware      API key, before a byte of a body is read
-    Router              our routes; BentoML answers the probes
+    Router              our routes, and those of `bentoml_routes`
 
-In: ASGI requests. Out: responses. `ServiceMiddleware` is all of them as one, around BentoML's application.
+In: ASGI requests. Out: responses. `enclose` puts them together.
 """
 
 import hashlib
 import hmac
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Set
 from typing import Final
 
 from starlette.middleware.cors import CORSMiddleware
@@ -22,54 +22,41 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving import context
 from serving.api import routes
+from serving.api.router import Router, Routes
 from serving.context import REQUEST_ID
 from serving.errors import RequestError
 from serving.logs import LOGGER
 from serving.metrics import Metrics
-from serving.router import Router, Routes
 from serving.settings import Settings
 
 _INTERNAL_ERROR: Final = "An internal error; the log of the service has it under the request id."
 
 
-class ServiceMiddleware:
-    """ASGI middleware around BentoML's application. A request that has passed one instance passes every other.
-
-    `get_routes` gives the routes and the metrics; it is called per request, since BentoML makes the service's instance
-    after its middleware.
-    """
-
-    def __init__(self, app: ASGIApp, settings: Settings, get_routes: Callable[[], tuple[Routes, Metrics]]) -> None:
-        self._app = app
-        inner: ASGIApp = Router(app, get_routes)
-        if settings.api_keys:
-            inner = AuthMiddleware(inner, settings)
-        if settings.client_concurrency:
-            inner = ClientLimitMiddleware(inner, settings.client_concurrency)
-        inner = ErrorMiddleware(inner)
-        if settings.cors_origins:
-            inner = _cors(inner, settings)
-        self._inner = ContextMiddleware(inner, settings, get_routes)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or context.has_started(scope):
-            await self._app(scope, receive, send)
-        else:
-            await self._inner(scope, receive, send)
+def enclose(app: ASGIApp, handlers: Routes, settings: Settings, metrics: Metrics) -> ASGIApp:
+    """The whole application: `handlers` by path and method, and `app` for the routes of BentoML's clients."""
+    inner: ASGIApp = Router(app, handlers)
+    if settings.api_keys:
+        inner = AuthMiddleware(inner, settings)
+    if settings.client_concurrency:
+        inner = ClientLimitMiddleware(inner, settings.client_concurrency)
+    inner = ErrorMiddleware(inner)
+    if settings.cors_origins:
+        inner = _cors(inner, settings)
+    return ContextMiddleware(inner, handlers.keys() | routes.BENTOML, settings, metrics)
 
 
 class ContextMiddleware:
     """Starts the context of a request, adds its id to the response, counts and logs it."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, get_routes: Callable[[], tuple[Routes, Metrics]]) -> None:
+    def __init__(self, app: ASGIApp, paths: Set[str], settings: Settings, metrics: Metrics) -> None:
         self._app = app
-        self._get_routes = get_routes
+        self._paths = paths
         self._access_log = settings.access_log
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        handlers, metrics = self._get_routes()
-        path = scope["path"]
-        request = context.start(scope, path if path in handlers or path in routes.BENTOML else "other")
+        metrics, path = self._metrics, scope["path"]
+        request = context.start(scope, path if path in self._paths else "other")
         request_id = (REQUEST_ID.encode(), request.request_id.encode())
         started = time.perf_counter()
 

@@ -11,7 +11,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    DirectoryPath,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from alexnet.errors import UserError
 from alexnet.inference import MAX_PIXELS
@@ -28,6 +37,11 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     model: Path = Field(MODEL, description="the ONNX file to serve")
+    samples: DirectoryPath | None = Field(
+        None,
+        description="a folder with an image `CLASS.png` (or another format) for classes of the model, shown at `/ui`; "
+        "without it only the shipped model has samples",
+    )
     workers: int = Field(
         0, ge=0, le=1024, description="server processes; 0 takes one for every four usable CPUs, and one with a GPU"
     )

@@ -113,3 +113,21 @@ def webp(width: int, height: int, kind: str) -> bytes:
 
 def _riff(chunks: bytes) -> bytes:
     return b"RIFF" + struct.pack("<I", len(chunks) + 4) + b"WEBP" + chunks
+
+
+def apng(width: int, height: int, default: bytes, frame: bytes, box: tuple[int, int, int, int]) -> bytes:
+    """An animation of one frame, RGB, whose default image is hidden; rows are compressed, `box` is width, height, left,
+    top of the frame.
+    """
+    control = struct.pack(">IIIIIHHBB", 0, *box, 1, 10, 0, 0)
+    return b"".join(
+        [
+            PNG_SIGNATURE,
+            chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+            chunk(b"acTL", struct.pack(">II", 1, 0)),
+            chunk(b"IDAT", default),
+            chunk(b"fcTL", control),
+            chunk(b"fdAT", struct.pack(">I", 1) + frame),
+            chunk(b"IEND", b""),
+        ]
+    )

@@ -221,15 +221,9 @@ def test_the_fresh_model_has_the_signature_of_ours(tmp_path: Path) -> None:
 
 
 def test_startup_counts_one_worker_against_stock_bentoml(tmp_path: Path) -> None:
-    def row(system: str, workers: int, seconds: float) -> dict[str, Any]:
-        return {
-            "system": system,
-            "model": "shipped",
-            "sha256": "abc",
-            "workers": workers,
-            "seconds_to_ready": seconds,
-            "memory_mb": 1.0,
-        }
+    def row(system: str, workers: int, seconds: float, environment_mb: float | str = "") -> dict[str, Any]:
+        known = {"system": system, "model": "shipped", "sha256": "abc", "workers": workers}
+        return {**known, "seconds_to_ready": seconds, "memory_mb": 1.0, "environment_mb": environment_mb}
 
-    starts: list[dict[str, Any]] = [row("ours", 1, 2.0), row("ours", 2, 9.0), row("stock BentoML", 1, 4.0)]
-    assert [v.value for v in startup.verdicts(rows_of("startup", starts, tmp_path))] == [0.5, 2.0]
+    starts = [row("ours", 1, 2.0, 240.5), row("ours", 2, 9.0), row("stock BentoML", 1, 4.0)]
+    assert [v.value for v in startup.verdicts(rows_of("startup", starts, tmp_path))] == [0.5, 2.0, 240.5]

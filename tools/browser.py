@@ -1,7 +1,7 @@
 """A real Chromium without a window, for the tests of the page and its screenshots."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from playwright.sync_api import Browser, sync_playwright
@@ -17,9 +17,9 @@ def find() -> str | None:
 
 
 @contextmanager
-def launch() -> Iterator[Browser]:
-    """Start the installed Chromium, and stop it after."""
+def launch(arguments: Sequence[str] = ()) -> Iterator[Browser]:
+    """Start the installed Chromium, with these arguments as well, and stop it after."""
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=find(), args=ARGUMENTS)
+        browser = playwright.chromium.launch(executable_path=find(), args=[*ARGUMENTS, *arguments])
         yield browser
         browser.close()

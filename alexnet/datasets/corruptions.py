@@ -28,23 +28,23 @@ _FROST: Final = np.array([[60, 80, 110], [240, 248, 255]]) / 255  # between crys
 # Of severity 1 to 5.
 _STRENGTHS: Final[dict[str, tuple[Any, ...]]] = {
     "gaussian_noise": (0.04, 0.06, 0.08, 0.09, 0.10),  # standard deviation
-    "shot_noise": (500, 250, 100, 75, 50),  # photons of white
-    "impulse_noise": (0.01, 0.02, 0.03, 0.05, 0.07),  # share of values
+    "shot_noise": (500, 250, 100, 75, 50),  # photons of a white pixel
+    "impulse_noise": (0.01, 0.02, 0.03, 0.05, 0.07),  # fraction of values
     "defocus_blur": ((0.3, 0.4), (0.4, 0.5), (0.5, 0.6), (1, 0.2), (1.5, 0.1)),  # radius, blur of the disk
     "glass_blur": ((0.05, 1), (0.25, 1), (0.4, 1), (0.25, 2), (0.4, 2)),  # sigma, rounds
     "motion_blur": ((6, 1), (6, 1.5), (6, 2), (8, 2), (9, 2.5)),  # radius, sigma
     "zoom_blur": (1.06, 1.11, 1.16, 1.21, 1.26),  # up to this, in steps of 0.01
-    "snow": (  # mean, deviation, zoom, threshold, radius and sigma of the motion, what remains of the image
+    "snow": (  # mean, deviation, zoom, threshold, radius and sigma of the motion, weight of the image
         (0.1, 0.2, 1, 0.6, 8, 3, 0.95),
         (0.1, 0.2, 1, 0.5, 10, 4, 0.9),
         (0.15, 0.3, 1.75, 0.55, 10, 4, 0.9),
         (0.25, 0.3, 2.25, 0.6, 12, 6, 0.85),
         (0.3, 0.3, 1.25, 0.65, 14, 12, 0.8),
     ),
-    "frost": ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),  # of the image, of the frost
+    "frost": ((1, 0.2), (1, 0.3), (0.9, 0.4), (0.85, 0.4), (0.75, 0.45)),  # weights of the image and of the frost
     "fog": ((0.2, 3), (0.5, 3), (0.75, 2.5), (1, 2), (1.5, 1.75)),  # amount, decay of the roughness
     "brightness": (0.05, 0.1, 0.15, 0.2, 0.3),  # added to the largest of the three
-    "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),  # what remains
+    "contrast": (0.75, 0.5, 0.4, 0.3, 0.15),  # weight of the deviation from the mean
     "elastic_transform": (  # in sides of the image: strength and sigma of the waves, the corners' moves
         (0, 0, 0.08),
         (0.05, 0.2, 0.07),

@@ -68,7 +68,8 @@ def read(found: Sequence[File], cache: Path) -> Decoded:
 def _key(found: Sequence[File], root: Path) -> str:
     """Changes with what was decoded, and with the decoder. Nothing in it changes when the whole folder is moved."""
     listed = [(os.path.relpath(file.path, root), file.size, file.time, file.is_file) for file in found]
-    decoder = [files.sha256(Path(decode.__file__)), files.sha256(Path(__file__)), PIL.__version__, SIDE]
+    code = [Path(__file__), *sorted(Path(decode.__file__).parent.glob("*.py"))]
+    decoder = [*map(files.sha256, code), PIL.__version__, SIDE]
     return hashlib.sha256(json.dumps([listed, decoder]).encode()).hexdigest()
 
 

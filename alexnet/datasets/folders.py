@@ -12,7 +12,7 @@ from typing import Final
 
 from alexnet import files
 from alexnet.errors import UserError
-from alexnet.inference.decode import FORMATS
+from alexnet.inference.formats import SUFFIXES
 
 TRAIN: Final = "train"
 VALIDATION: Final = "validation"
@@ -39,7 +39,6 @@ _IGNORED: Final = frozenset(
     }
 )
 _LOOKED_AT: Final = 10_000  # files that are looked at to find an image: `--data` may name a whole disk
-SUFFIXES: Final = (".jpg", *(f".{name.lower()}" for name in FORMATS))
 
 
 def is_ignored(name: str) -> bool:

@@ -20,6 +20,7 @@ from alexnet.datasets import folders
 from alexnet.errors import ImageError, UserError
 from alexnet.inference.cpus import usable_cpus
 from alexnet.inference.decode import decode
+from alexnet.inference.formats import SUFFIXES
 
 _NAMED: Final = 5  # of the files that are left out
 
@@ -62,9 +63,9 @@ def read(folder: Path, height: int, width: int) -> LooseImages:
 def _find(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; give a folder of images")
-    found = [Path(item) for item in folders.walk(folder) if item.name.lower().endswith(folders.SUFFIXES)]
+    found = [Path(item) for item in folders.walk(folder) if item.name.lower().endswith(SUFFIXES)]
     if not found:
-        raise UserError(f"{folder} has no images ({', '.join(folders.SUFFIXES)})")
+        raise UserError(f"{folder} has no images ({', '.join(SUFFIXES)})")
     return sorted(found)
 
 

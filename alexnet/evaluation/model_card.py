@@ -17,7 +17,7 @@ from alexnet.evaluation.intervals import Interval, wilson
 from alexnet.evaluation.metrics import Metrics
 from alexnet.evaluation.predictions import read_split
 from alexnet.evaluation.scores import Pair, confused_samples, hardest_pairs, macro_f1_interval
-from alexnet.inference import batches, decode
+from alexnet.inference import batches, shrink
 from alexnet.inference.classifier import Classifier
 from alexnet.markdown import enumerate_words
 
@@ -115,7 +115,7 @@ def render(folder: Path) -> str:
 def snippet(classifier: Classifier) -> str:
     """Python that classifies `cat.jpg` by `model.onnx`, as the decoder and the classifier do, without this package."""
     height, width, _ = classifier.image_shape
-    text = _SNIPPET.format(height=height, width=width, model=MODEL, filter=decode.FILTER.name, gap=decode.REDUCING_GAP)
+    text = _SNIPPET.format(height=height, width=width, model=MODEL, filter=shrink.FILTER.name, gap=shrink.REDUCING_GAP)
     return text + (_OOD_SNIPPET if classifier.detects_ood else "")
 
 

@@ -20,7 +20,7 @@ from alexnet.inference import decode
 from alexnet.inference.cpus import usable_cpus
 from alexnet.inference.metadata import ModelMetadata
 from alexnet.inference.prediction import DEFAULT_TOP_K, Prediction, rank
-from alexnet.inference.session import CPU, CUDA, VERSION, Gpu, open_session, why_no_gpu
+from alexnet.inference.session import CPU, CUDA, Gpu, open_session, why_no_gpu
 from alexnet.paths import MODEL
 
 ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
@@ -148,29 +148,6 @@ class Classifier:
             for probabilities, verdict, score in zip(outputs.probabilities, is_ood, scores, strict=True)
         ]
 
-    def describe(self) -> dict[str, Any]:
-        """What is known about the model and where it runs, ready for JSON."""
-        height, width, _ = self.image_shape
-        found = self.metadata
-        return {
-            "name": self.name,
-            "version": self._version(),
-            "sha256": self.sha256,
-            "classes": list(self.classes),
-            "image_size": [height, width],
-            "run": found.run,
-            "input_size": found.input_size,
-            "metrics": None if found.validation is None else found.validation.model_dump(),
-            "temperature": found.temperature,
-            "unknown_threshold": found.ood_threshold,
-            "runtime": {
-                "provider": self.provider,
-                "degraded": self.degraded,
-                "threads": self.threads,
-                "onnxruntime": VERSION,
-            },
-        }
-
     def _to_pixels(self, image: ImageLike) -> npt.NDArray[np.uint8]:
         height, width, _ = self.image_shape
         if isinstance(image, np.ndarray):
@@ -181,11 +158,6 @@ class Classifier:
             return decode.from_image(image, height, width)
         content = image if isinstance(image, bytes) else Path(image).read_bytes()
         return decode.decode(content, height, width)
-
-    def _version(self) -> str | None:
-        """The run and the beginning of the SHA-256 of the checkpoint that the file was exported from."""
-        run, checkpoint = self.metadata.run, self.metadata.checkpoint_sha256
-        return f"{run}-{checkpoint[:12]}" if run and checkpoint else None
 
     def _wrong_signature(self) -> str | None:
         """What is wrong with the names, types and shapes of inputs and outputs, None where nothing is."""

@@ -1,72 +1,65 @@
 """Bytes of an image file to pixels.
 
 In: the bytes of one JPEG, PNG, WebP, GIF or BMP file. Out: uint8 [height, width, 3] RGB at the size that the model
-eats. The bytes decide the format, never a name or a content type. Of several frames the first counts. Orientation is
-applied, transparency is laid on white, and an image that is not square is squeezed to a square as a whole, as the
-pictures of CIFAR-10 were. `to_png` is the way back, for eyes.
+takes. The bytes decide the format, never a name or a content type. Of several frames the first counts; orientation is
+applied, transparency is laid on white. `to_png` is the way back, for eyes.
 """
 
+import hashlib
 import io
-import struct
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops
+from PIL import Image
 
 from alexnet.errors import ImageError
-from alexnet.inference import MAX_PIXELS
+from alexnet.inference import MAX_PIXELS, jpeg, png
+from alexnet.inference.header import Header, read_header, undecodable
+from alexnet.inference.shrink import JPEG_MARGIN, read_orientation, to_pixels
+from alexnet.inference.truncation import ends_early
 
-FORMATS: Final = ("JPEG", "PNG", "WebP", "GIF", "BMP")
-BACKGROUND: Final = (255, 255, 255)
-# Magic Kernel Sharp (https://johncostella.com/magic/): of Pillow's filters the one that changed the probabilities
-# least, measured on CIFAR-10 images enlarged by three filters and factors and stored as JPEG, PNG and WebP.
-FILTER: Final = Image.Resampling.MKS2013
-REDUCING_GAP: Final = 3.0  # first shrink by whole factors to so many times the size, then filter; None filters at once
+MAX_SIDE: Final = 1 << 18  # of a PNG or BMP file; the other formats allow no more than 65,535
 
-# JPEG is decoded at a half, a quarter or an eighth while this many times the wanted size is left for the filter.
-_JPEG_MARGIN: Final = 4
-_BMP_HEADERS: Final = tuple(struct.pack("<I", size) for size in (12, 40, 52, 56, 64, 108, 124))
-_ORIENTATION_TAG: Final = 0x0112
-_TRANSPOSES: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+_STRIP_PIXELS: Final = 1 << 16
+# What a JPEG decoder may be given after the last scan: nothing of it counts where that scan is whole.
+_TAILS: Final = (b"\x55" * 64, b"\xaa" * 64)
 
 
 def decode(content: bytes, height: int, width: int, max_pixels: int = MAX_PIXELS) -> npt.NDArray[np.uint8]:
     """The image in `content` as uint8 [height, width, 3] RGB, unless its header claims more than `max_pixels`.
 
-    Raises `ImageError`: `empty_image`, `unsupported_format`, `too_many_pixels`, `unsupported_mode`,
-    `truncated_image` or `damaged_image`.
+    Raises `ImageError`: `empty_image`, `unsupported_format`, `too_many_pixels`, `too_complex`, `unsupported_mode`,
+    `truncated_image` or `damaged_image`; `MemoryError` when there is none left.
     """
-    if not content:
-        raise ImageError("empty_image", f"The image is empty; send a {_names()} file.")
-    kind = _sniff(content)
-    if kind is None:
-        raise _unsupported()
+    header = read_header(content)
+    if header.width * header.height > max_pixels:  # judged by the header, before a pixel is decoded
+        raise _too_many_pixels(max_pixels)
+    if max(header.width, header.height) > MAX_SIDE:
+        raise ImageError("too_many_pixels", f"A side of the image has more than {MAX_SIDE:,} pixels; shrink it.")
+    if header.png is not None and ends_early("PNG", content):  # Pillow does not look for the end once it has all rows
+        raise undecodable("PNG", content)
     try:
-        with Image.open(io.BytesIO(content), formats=[kind.upper()]) as image:
-            if image.width * image.height > max_pixels:  # judged by the header, before a pixel is decoded
-                raise _too_many_pixels(max_pixels)
-            pixels = from_image(image, height, width)
-    except ImageError:
+        with _load(content, header, height, width) as image:
+            return _shrink(image, header, height, width)
+    except (ImageError, MemoryError):
         raise
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(max_pixels) from error
     except Exception as error:  # Pillow's decoders raise what their format's parser happens to raise
-        if _ENDS_EARLY[kind](content):
-            raise _truncated(kind) from error
-        raise ImageError("damaged_image", f"The {kind} file is damaged and cannot be decoded.") from error
-    if kind == "PNG" and _png_ends_early(content):  # Pillow does not look for the end once it has all rows
-        raise _truncated(kind)
-    return pixels
+        if "out of memory" in str(error):
+            raise MemoryError(str(error)) from error
+        if header.jpeg is None or not jpeg.lacks_only_end(content, header.jpeg):
+            raise undecodable(header.format, content) from error
+    return _decode_without_end(content, header, height, width)  # here the first attempt's memory is free again
+
+
+def from_image(image: Image.Image, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """A PIL image as uint8 [height, width, 3] RGB. Raises `ImageError` `unsupported_mode`, and what Pillow raises."""
+    image.load()
+    return to_pixels(image, read_orientation(image.info.get("exif", b"")), height, width)
 
 
 def to_png(pixels: npt.NDArray[np.uint8]) -> bytes:
@@ -76,137 +69,70 @@ def to_png(pixels: npt.NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def _unsupported() -> ImageError:
-    return ImageError("unsupported_format", f"This is no image of a known format; send {_names()}.")
-
-
-def _truncated(kind: str) -> ImageError:
-    return ImageError("truncated_image", f"The {kind} file ends before its picture does.")
-
-
-def _names() -> str:
-    return ", ".join(FORMATS[:-1]) + " or " + FORMATS[-1]
-
-
-def _sniff(content: bytes) -> str | None:
-    if content.startswith(b"\xff\xd8\xff"):
-        return "JPEG"
-    if content.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "PNG"
-    if content.startswith(b"RIFF") and content[8:12] == b"WEBP":
-        return "WebP"
-    if content.startswith((b"GIF87a", b"GIF89a")):
-        return "GIF"
-    if content.startswith(b"BM") and content[14:18] in _BMP_HEADERS:  # two letters alone are no proof
-        return "BMP"
-    return None
-
-
 def _too_many_pixels(limit: int) -> ImageError:
     return ImageError("too_many_pixels", f"The image has more than {limit / 1e6:g} megapixels; shrink it.")
 
 
-def from_image(image: Image.Image, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """A PIL image as uint8 [height, width, 3] RGB. Raises `ImageError` `unsupported_mode`, and what Pillow raises."""
-    if image.format == "JPEG":
-        image.draft(None, (width * _JPEG_MARGIN, height * _JPEG_MARGIN))
-    image.load()
-    orientation = _orientation(image)
-    picture = _to_colour(image)
-    if orientation in _TRANSPOSES:
-        picture = picture.transpose(_TRANSPOSES[orientation])
-    if picture.size != (width, height):
-        picture = picture.resize((width, height), FILTER, reducing_gap=REDUCING_GAP)
-    if picture.mode == "RGBA":
-        background = Image.new("RGBA", picture.size, BACKGROUND)
-        picture = Image.alpha_composite(background, picture).convert("RGB")
-    return np.frombuffer(picture.tobytes(), np.uint8).reshape(height, width, 3)
+@contextmanager
+def _load(content: bytes, header: Header, height: int, width: int) -> Iterator[Image.Image]:
+    """The decoded image: of a JPEG file at a reduced scale, of an animation what is shown at first."""
+    box, size = header.box, (header.width, header.height)
+    if header.png is not None:
+        frame = png.still(content, header.png)
+        content, box = frame.content, frame.box
+        size = (box[2] - box[0], box[3] - box[1])
+    with Image.open(io.BytesIO(content), formats=[header.format.upper()]) as image:
+        if image.size != size:
+            raise ValueError("Pillow reads another size than our own header does")
+        if header.jpeg is not None:
+            image.draft(None, (width * JPEG_MARGIN, height * JPEG_MARGIN))
+        image.load()
+        if box in (None, (0, 0, header.width, header.height)):
+            yield image
+            return
+        within = image.crop(box) if header.png is None else image
+        canvas = Image.new("RGBA", (header.width, header.height))
+        canvas.paste(within.convert("RGBA"), box)
+        canvas.info = {key: value for key, value in image.info.items() if key == "exif"}
+        yield canvas
 
 
-def _orientation(image: Image.Image) -> int:
-    if not image.info:  # as most small pictures are: asking Pillow would take a tenth more
-        return 1
+def _shrink(image: Image.Image, header: Header, height: int, width: int) -> npt.NDArray[np.uint8]:
+    # Programs that know no alpha leave it zero in 32-bit BMP files: such an image is not meant to be invisible.
+    opaque = header.format == "BMP" and image.mode == "RGBA" and not _has_visible_pixel(image)
+    return to_pixels(image, read_orientation(image.info.get("exif", b"")), height, width, opaque=opaque)
+
+
+def _has_visible_pixel(image: Image.Image) -> bool:
+    return any(strip.getchannel("A").getbbox() is not None for strip in _strips(image))
+
+
+def _decode_without_end(content: bytes, header: Header, height: int, width: int) -> npt.NDArray[np.uint8]:
+    """The image of a JPEG file that lacks its end marker. Raises `ImageError` where it lacks more.
+
+    A decoder reads on after the last scan: where that is whole, what follows changes no pixel.
+    """
+    body = content.rstrip(b"\xff")
     try:
-        return int(image.getexif().get(_ORIENTATION_TAG, 1))
-    except Exception:  # a broken note beside a whole picture: the picture counts
-        return 1
+        pixels, digest = _decode_and_digest(body + jpeg.EOI, header, height, width)
+        for tail in _TAILS:
+            if _decode_and_digest(b"".join([body, tail, jpeg.EOI]), header, height, width)[1] != digest:
+                raise ValueError("a part of the last scan is missing")
+    except (OSError, SyntaxError, ValueError) as error:
+        raise undecodable("JPEG", content) from error
+    return pixels
 
 
-def _to_colour(image: Image.Image) -> Image.Image:
-    """RGB, or RGBA where the image can be transparent. Raises `ImageError` on a mode with no such meaning."""
-    mode, transparent = image.mode, "transparency" in image.info
-    if mode.startswith("I;16"):
-        return _from_grey16(image)
-    if mode == "CMYK":
-        # Pillow inverts every CMYK JPEG, as Adobe's programs want; those without Adobe's marker must not be.
-        return (image if "adobe" in image.info else ImageChops.invert(image)).convert("RGB")
-    if mode in ("LA", "PA", "RGBA", "La", "RGBa") or (mode in ("1", "L", "P", "RGB") and transparent):
-        return image if mode == "RGBA" else image.convert("RGBA")  # converting to the same mode copies 256 MB
-    if mode in ("1", "L", "P", "RGB", "RGBX", "YCbCr"):
-        return image if mode == "RGB" else image.convert("RGB")
-    raise ImageError("unsupported_mode", f"Images of mode {mode} are not supported; send RGB or grey.")
+def _decode_and_digest(content: bytes, header: Header, height: int, width: int) -> tuple[npt.NDArray[np.uint8], bytes]:
+    """The pixels, and a digest of the image before it was shrunk."""
+    digest = hashlib.sha256()
+    with _load(content, header, height, width) as image:
+        for strip in _strips(image):
+            digest.update(strip.tobytes())
+        return _shrink(image, header, height, width), digest.digest()
 
 
-def _from_grey16(image: Image.Image) -> Image.Image:
-    """Scale 0..65535 to 0..255: Pillow's own conversion would cut everything above 255 to white."""
-    values = np.asarray(image)
-    grey = Image.fromarray((values >> 8).astype(np.uint8))
-    transparent = image.info.get("transparency")
-    if not isinstance(transparent, int):
-        return grey.convert("RGB")
-    alpha = Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8))
-    return Image.merge("RGBA", (grey, grey, grey, alpha))
-
-
-def _jpeg_ends_early(content: bytes) -> bool:
-    """Whether no end marker follows the first scan; the segments before it may hold a thumbnail with its own."""
-    place = 2
-    while content[place : place + 2] != b"\xff\xda":
-        segment = content[place : place + 4]
-        if len(segment) < 4:
-            return True
-        if segment[0] != 0xFF:
-            return False
-        place += 1 if segment[1] == 0xFF else 2 + int.from_bytes(segment[2:])
-    return content.find(b"\xff\xd9", place) < 0
-
-
-def _png_ends_early(content: bytes) -> bool:
-    return b"IEND\xae\x42\x60\x82" not in content
-
-
-def _riff_ends_early(content: bytes) -> bool:
-    return len(content) < 12 or struct.unpack_from("<I", content, 4)[0] + 8 > len(content)
-
-
-def _gif_ends_early(content: bytes) -> bool:
-    """Whether the blocks stop before the trailer (https://www.w3.org/Graphics/GIF/spec-gif89a.txt)."""
-    try:
-        place = 13 + _gif_table(content[10])
-        while content[place] != 0x3B:
-            place += 2 if content[place] == 0x21 else 11 + _gif_table(content[place + 9])
-            while content[place]:
-                place += 1 + content[place]
-            place += 1
-    except IndexError:
-        return True
-    return False
-
-
-def _gif_table(flags: int) -> int:
-    """Bytes of the colour table that `flags` announce."""
-    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
-
-
-def _bmp_ends_early(content: bytes) -> bool:
-    return len(content) < 54 or struct.unpack_from("<I", content, 2)[0] > len(content)
-
-
-# Asked about a file that failed to decode: whether its end is missing.
-_ENDS_EARLY: Final[dict[str, Callable[[bytes], bool]]] = {
-    "JPEG": _jpeg_ends_early,
-    "PNG": _png_ends_early,
-    "WebP": _riff_ends_early,
-    "GIF": _gif_ends_early,
-    "BMP": _bmp_ends_early,
-}
+def _strips(image: Image.Image) -> Iterator[Image.Image]:
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        yield image.crop((0, top, image.width, min(top + rows, image.height)))

@@ -116,14 +116,3 @@ def _ask(connection: socket.socket, request: bytes) -> bytes | None:
     except OSError:
         return None
     return head
-
-
-if __name__ == "__main__":
-    import sys
-
-    result = shut_down(int(sys.argv[1]), 16, 2)
-    times = sorted(stop.seconds for stop in result.rounds)
-    print(f"{len(times)} rounds, {sum(stop.answered for stop in result.rounds)} requests answered before SIGTERM")
-    print(f"{sum(stop.answered_after for stop in result.rounds)} after it, {sum(s.lost for s in result.rounds)} lost")
-    print(f"exit after {times[0]} to {times[-1]} s, median {times[len(times) // 2]} s")
-    print(*result.failures, sep="\n")

@@ -16,7 +16,7 @@ from serving.settings import Settings
 
 _SHAPES: Final[tuple[type[BaseModel], ...]] = (
     schemas.ImageForm, schemas.ImagesForm, schemas.ImageJson, schemas.ImagesJson, schemas.Classification,
-    schemas.BatchClassification, schemas.ModelInfo, schemas.Readiness, schemas.ErrorResponse,
+    schemas.BatchClassification, schemas.Explanation, schemas.ModelInfo, schemas.Readiness, schemas.ErrorResponse,
 )  # fmt: skip
 _REF: Final = "#/components/schemas/{model}"
 _TEXT: Final = {"text/plain": {"schema": {"type": "string"}}}
@@ -30,8 +30,8 @@ _BODY: Final = (
     "too_many_images", "unsupported_media_type", "overloaded", "timed_out",
 )  # fmt: skip
 _IMAGE: Final = (
-    "invalid_base64", "empty_image", "unsupported_format", "too_many_pixels", "unsupported_mode", "truncated_image",
-    "damaged_image",
+    "invalid_base64", "empty_image", "unsupported_format", "too_many_pixels", "too_complex", "unsupported_mode",
+    "truncated_image", "damaged_image",
 )  # fmt: skip
 
 Json = dict[str, Any]
@@ -77,6 +77,10 @@ def _paths(top_k: Json) -> Json:
         routes.CLASSIFY_BATCH: _post(
             "classify_batch", "Classify many images; each answers in its own place", images,
             _json(schemas.BatchClassification), parameters=parameters,
+        ),
+        routes.EXPLAIN: _post(
+            "explain", "How much each part of an image matters for its best class", image, _json(schemas.Explanation),
+            _IMAGE,
         ),
         routes.PREVIEW: _post("preview", "The image as the model sees it", image, png, _IMAGE),
         routes.MODEL: _get("model", "What is known about the model", _json(schemas.ModelInfo)),

@@ -5,6 +5,7 @@ from typing import Final
 CLASSIFY: Final = "/classify"
 CLASSIFY_BATCH: Final = "/classify_batch"
 PREVIEW: Final = "/preview"
+EXPLAIN: Final = "/explain"
 MODEL: Final = "/model"
 METRICS: Final = "/metrics"
 READY: Final = "/readyz"
@@ -12,9 +13,11 @@ OPENAPI: Final = "/docs.json"
 DOCS: Final = "/docs"
 PAGE: Final = "/ui"
 PAGE_FILES: Final = "/ui/"
+CARD: Final = "/ui/card.md"
+SAMPLES: Final = "/ui/samples/"
 ROOT: Final = "/"
 
-WORK: Final = frozenset({CLASSIFY, CLASSIFY_BATCH, PREVIEW})
+WORK: Final = frozenset({CLASSIFY, CLASSIFY_BATCH, EXPLAIN, PREVIEW})
 
 # What BentoML's clients and probes expect.
 LIVE: Final = "/livez"

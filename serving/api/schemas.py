@@ -126,18 +126,62 @@ class Runtime(_Shape):
     onnxruntime: str = Field(description="version")
 
 
-class ModelInfo(BaseModel):
-    """What is known about the model."""
+class Explanation(_Shape):
+    """How much each part of an image matters for its best class, by occlusion."""
 
-    model_config = ConfigDict(frozen=True)
+    label: str = Field(description="the best class")
+    score: Probability
+    grid: list[list[float]] = Field(
+        description="rows of cells from top to bottom: the probability that the class loses when the parts of the "
+        "image around that cell are covered; negative where it gains"
+    )
+    model: ModelName
+
+
+class TestResult(_Shape):
+    """How well this very file did on test images, none of which it was trained or selected on."""
+
+    dataset: str
+    images: int
+    accuracy: Probability
+    accuracy_interval_95: list[Probability] = Field(min_length=2, max_length=2)
+    macro_f1: Probability
+    expected_calibration_error: Probability
+
+
+class PhotoTest(_Shape):
+    """How well this very file did on camera photos of its classes, and of other things."""
+
+    images: int = Field(description="photos of the classes")
+    accuracy: Probability
+    unknown: Probability | None = Field(description="the fraction of them that is called unknown")
+    others: int | None = Field(description="photos of other things")
+    others_unknown: Probability | None = Field(description="the fraction of those that is called unknown")
+
+
+class ValidationResult(_Shape):
+    """How well the trained network did on the validation images by which its epoch was chosen."""
+
+    accuracy: Probability
+
+
+class ModelInfo(_Shape):
+    """What is known about the model."""
 
     name: str
     version: str | None = Field(description="the run, and the start of its checkpoint's SHA-256")
     sha256: str = Field(description="of the ONNX file")
+    license: str | None = Field(description="of the weights")
     classes: list[str]
     image_size: list[int] = Field(min_length=2, max_length=2, description="height and width in pixels")
+    run: str | None = Field(description="the training run")
+    test: TestResult | None = Field(description="null where nobody has measured this very file")
+    photos: PhotoTest | None
+    validation: ValidationResult | None
     temperature: float | None = Field(description="by which the probabilities were calibrated")
     unknown_threshold: float | None = Field(description="OOD score above which an image is `unknown`")
+    samples: list[str] = Field(description="classes of which the page at `/ui` has an example")
+    card: bool = Field(description="whether the model card is at `/ui/card.md`")
     runtime: Runtime
 
 

@@ -116,8 +116,9 @@ def _to_classify_request(
         raise RequestError("missing_image", f"There is no {name!r} in the body; curl sends one with -F {name}=@FILE.")
     if len(images) > limit:
         raise RequestError("too_many_images", f"At most {limit} image{'s' * (limit > 1)} in a request.")
-    top_k = fields.get(TOP_K) or request.query_params.getlist(TOP_K) or [min(DEFAULT_TOP_K, classes)]
-    return ClassifyRequest(images, _to_top_k(top_k[-1], classes))
+    given = [*request.query_params.getlist(TOP_K), *fields.get(TOP_K, [])]  # all must be valid; the last one counts
+    top_k = [_to_top_k(value, classes) for value in given] or [min(DEFAULT_TOP_K, classes)]
+    return ClassifyRequest(images, top_k[-1])
 
 
 def _is_raw(media_type: str) -> bool:

@@ -17,9 +17,11 @@ import numpy.typing as npt
 from alexnet.errors import ImageError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode, to_png
+from alexnet.inference.header import decode_cost, read_header
 from alexnet.inference.prediction import Prediction, rank
 from serving.errors import RequestError
 from serving.inference.batching import MAX_BATCH, Batcher
+from serving.inference.explain import POSITIONS, losses, occlude
 from serving.inference.pending import Disconnected, PendingRequest
 from serving.inference.scheduler import Cost, Scheduler, Steps
 from serving.limits import AdmissionControl, MemoryBudget
@@ -109,6 +111,26 @@ class Pipeline:
         await pending.wait(self._time_limit, disconnected)
         return content[0]
 
+    async def explain(self, image: bytes | RequestError, disconnected: Disconnected | None = None) -> dict[str, Any]:
+        """How much each part of the image matters: `label`, `score` and `grid`. Raises `RequestError`."""
+        rows: list[Any] = [None] * (1 + POSITIONS**2)
+        pending = PendingRequest(self._admission, self._scheduler, self._batcher)
+
+        def steps() -> Steps:
+            yield self._cost(image)
+            variants = occlude(self._decode(image))
+            for first in range(0, len(rows), MAX_BATCH):
+                part = range(first, min(first + MAX_BATCH, len(rows)))
+                self._infer(variants[part.start : part.stop], list(part), rows, pending)
+
+        pending.decode(steps())
+        await pending.wait(self._time_limit, disconnected)
+        probabilities = np.stack([row[0] for row in rows])
+        best = int(probabilities[0].argmax())
+        (top,) = rank(probabilities[0], self._classifier.classes, 1)
+        grid = losses(probabilities[:, best])
+        return {"label": top.label, "score": top.score, "grid": grid.round(6).astype(float).round(6).tolist()}
+
     async def offload(self, work: Callable[[], Result], cost: Cost) -> Result:
         """What `work` returns, run in a thread as a step of that cost, so that the event loop can go on."""
         found: list[Result] = []
@@ -177,7 +199,15 @@ class Pipeline:
 
     def _cost(self, image: bytes | RequestError) -> Cost:
         """What decoding takes. Raises `RequestError` for an image that can never be decoded here."""
-        return Cost(0, 0.0)
+        if isinstance(image, RequestError):
+            raise image
+        height, width, _ = self._classifier.image_shape
+        try:
+            cost = decode_cost(read_header(image), len(image), height, width)
+        except ImageError as error:
+            raise RequestError.of(error) from error
+        self._memory.check(cost.bytes)
+        return Cost(cost.bytes, cost.seconds)
 
     def _observe_wait(self, asked: float) -> None:
         self._metrics.queue.observe(time.perf_counter() - asked)

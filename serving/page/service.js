@@ -30,27 +30,44 @@ export function setKey(value) {
   withStorage((storage) => (key ? storage.setItem(KEY, key) : storage.removeItem(KEY)));
 }
 
-/** The body of the answer, read `as` blob or json, and the milliseconds until it was there. Throws `Failure`. */
-export async function request(path, as, options = {}) {
-  const started = performance.now();
-  try {
-    const headers = key ? { Authorization: `Bearer ${key}` } : {};
-    const response = await fetch(path, { ...options, headers });
-    if (!response.ok) throw await refusal(response);
-    return { body: await response[as](), milliseconds: performance.now() - started };
-  } catch (error) {
-    if (error instanceof Failure || error.name === "AbortError") throw error;
-    throw new Failure("network", "There was no answer. Is the service running, and the network there?");
-  }
+/**
+ * The body of the answer, read `as` blob or json, and the milliseconds until it was there. Throws `Failure`.
+ *
+ * `body` makes it a POST; `progress` is told the fraction of it that has been sent, which `fetch` does not know.
+ */
+export function request(path, as, { body = null, signal = null, progress = () => {} } = {}) {
+  return new Promise((resolve, reject) => {
+    const started = performance.now();
+    const asking = new XMLHttpRequest();
+    asking.open(body ? "POST" : "GET", path);
+    asking.responseType = "blob";
+    if (key) asking.setRequestHeader("Authorization", `Bearer ${key}`);
+    asking.upload.onprogress = (event) => progress(event.lengthComputable ? event.loaded / event.total : 0);
+    asking.onerror = () =>
+      reject(new Failure("network", "There was no answer. Is the service running, and the network there?"));
+    asking.onabort = () => reject(new DOMException("A newer image came.", "AbortError"));
+    asking.onload = async () => {
+      const milliseconds = performance.now() - started;
+      try {
+        if (asking.status >= 400) throw await refusal(asking);
+        resolve({ body: as === "json" ? JSON.parse(await asking.response.text()) : asking.response, milliseconds });
+      } catch (error) {
+        reject(error);
+      }
+    };
+    signal?.addEventListener("abort", () => asking.abort());
+    if (signal?.aborted) asking.onabort();
+    else asking.send(body);
+  });
 }
 
-/** `request` with an image. While the service is busy it is asked again, a few times; `wait` is told the seconds. */
-export async function send(path, as, image, signal, wait) {
+/** `request` with images in the form field `field`. A busy service is asked again; `wait` is told the seconds. */
+export async function send(path, as, field, images, { signal, wait, progress }) {
   const body = new FormData();
-  body.append("image", image, image.name ?? "image.png");
+  for (const image of images) body.append(field, image, image.name ?? "image.png");
   for (let attempt = 1; ; attempt++) {
     try {
-      return await request(path, as, { method: "POST", body, signal });
+      return await request(path, as, { body, signal, progress });
     } catch (error) {
       if (!BUSY.has(error.code) || attempt === ATTEMPTS) throw error;
       wait(error.retrySeconds);
@@ -69,9 +86,12 @@ function withStorage(act) {
   }
 }
 
-async function refusal(response) {
-  const seconds = Number(response.headers.get("retry-after")) || 1;
-  const { error } = await response.json().catch(() => ({}));
-  if (error) return new Failure(error.code, error.message, error.request_id, seconds);
-  return new Failure("unknown", `The answer is ${response.status} and says no more.`, "", seconds); // of a proxy
+async function refusal(asking) {
+  const seconds = Number(asking.getResponseHeader("retry-after")) || 1;
+  try {
+    const { error } = JSON.parse(await asking.response.text());
+    return new Failure(error.code, error.message, error.request_id, seconds);
+  } catch {
+    return new Failure("unknown", `The answer is ${asking.status} and says no more.`, "", seconds); // of a proxy
+  }
 }

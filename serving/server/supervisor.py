@@ -84,7 +84,8 @@ class Arbiter(CircusArbiter):  # type: ignore[misc]
     def _watcher(self, found: Settings) -> Watcher:
         workers, _ = cpus.divide(found.workers, found.gpu != "never")
         arguments = ["-P", "-m", "serving.server.worker", "--fd", f"$(circus.sockets.{_SOCKET})"]
-        arguments += ["--number", "$(circus.wid)", "--folder", str(self._folder), "--sha256", _sha256(found.model)]
+        arguments += ["--number", "$(circus.wid)", "--folder", str(self._folder)]
+        arguments += ["--supervisor", str(os.getpid()), "--sha256", _sha256(found.model)]
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
         return Watcher(
             "worker",

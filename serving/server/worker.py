@@ -1,6 +1,6 @@
 """One worker: a process that answers requests on a socket that it has inherited.
 
-    python -m serving.server.worker --fd 5 --number 1 --folder /tmp/alexnet-1 --sha256 12ff04...
+    python -m serving.server.worker --fd 5 --number 1 --folder /tmp/alexnet-1 --supervisor 4711 --sha256 12ff04...
 
 In: a listening socket, the settings in the environment, and the SHA-256 that the model must have. Out: HTTP responses;
 exit code 0 after SIGTERM, and `CANNOT_START` with the reason in the file `failure` of the folder.
@@ -12,6 +12,7 @@ the socket, answers all that has arrived, each answer saying `Connection: close`
 
 import argparse
 import asyncio
+import ctypes
 import gc
 import os
 import select
@@ -29,11 +30,10 @@ from alexnet.errors import UserError
 from alexnet.inference import cpus
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.session import installed_runtimes
-from serving import context, logs, settings
+from serving import context, logs, middleware, settings
 from serving.app import Api
 from serving.errors import RequestError
 from serving.metrics import Metrics
-from serving.middleware import ServiceMiddleware
 from serving.server import CANNOT_START, FAILURE, bentoml_routes
 from serving.server.deadlines import watch
 from serving.server.protocol import Options, Protocol
@@ -41,6 +41,7 @@ from serving.settings import Settings
 
 _BEFORE_CLOSING_SECONDS: Final = 0.3  # handshakes that are under way
 _TICK_SECONDS: Final = 0.05
+_PR_SET_PDEATHSIG: Final = 1
 
 
 class Server(uvicorn.Server):
@@ -100,8 +101,7 @@ def make(found: Settings, pinned: str) -> Server:
         return len(server.server_state.tasks)
 
     api = Api(classifier, found, metrics, found.concurrency or cpus.usable_cpus(), in_flight)
-    routes = (api.handlers(), metrics)
-    app = ServiceMiddleware(bentoml_routes.app(), found, lambda: routes)
+    app = middleware.enclose(bentoml_routes.app(), api.handlers(), found, metrics)
 
     def refuse(error: RequestError, scope: Any) -> Response:
         return context.refuse(error, scope, metrics, found.access_log)
@@ -134,8 +134,10 @@ def main() -> None:
     parser.add_argument("--fd", type=int, required=True)
     parser.add_argument("--number", type=int, required=True)
     parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--supervisor", type=int, default=os.getppid())
     parser.add_argument("--sha256", default="")
     given = parser.parse_args()
+    _end_with(given.supervisor)
     for name in (signal.SIGINT, signal.SIGTERM):  # before uvicorn takes them, and when it raises them again at its end
         signal.signal(name, _exit)
     try:
@@ -150,6 +152,14 @@ def main() -> None:
     host, port = listening.getsockname()[:2]
     logs.LOGGER.info(f"worker {given.number} is ready on http://{host}:{port}")
     server.run(sockets=[listening])
+
+
+def _end_with(supervisor: int) -> None:
+    """Have the kernel send SIGTERM when the supervisor is killed: it would leave a service that nobody supervises."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != supervisor:  # it was killed before
+        sys.exit(1)
 
 
 def _exit(*_: Any) -> None:

@@ -71,6 +71,9 @@ def test_the_tables_say_what_the_rows_say() -> None:
     assert predict.shares(rows)["PNG"] == pytest.approx((37.5, 1000.0, 32.5, 0.9))
     made = predict.tables(rows)
     assert "| PNG | 37.5 | 1,000.0 | 32.5 | 90.0 % |" in made["share"]
+    assert "SKIP not measured: ONNX Runtime alone" in made["machine"]
+    small = predict.tables([{**row, "kind": "PNG, 32 x 32"} for row in rows])
+    assert "PASS 0.90x ONNX Runtime alone (target 0.85x): PNG, 32 x 32, images/s" in small["machine"]
     assert made["each"] == "Start-up apart, an image takes 20.0 ms here, and 40.0 ms of CPU time."
     assert "| CPU time | 463 days of one CPU |" in made["whole"]
     assert "| on 2 such CPUs | 231 days |" in made["whole"]

@@ -15,14 +15,16 @@ from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from alexnet.inference.classifier import Classifier
+from alexnet.paths import ROOT
 from benchmarks.harness import Server, serving
 from serving.app import Api
 from serving.metrics import Metrics
-from serving.middleware import ServiceMiddleware
+from serving.middleware import enclose
 from serving.settings import Settings
 from tests.models import write_model
 
 AUDIT = Path(__file__).parent / "audit"
+SAMPLES = ROOT / "serving" / "page" / "samples"
 
 
 class App:
@@ -34,7 +36,7 @@ class App:
         self.routes = dict(self.api.handlers())
         self.seen: list[str] = []
         self._behind = behind or PlainTextResponse("BentoML's own")
-        self.middleware = ServiceMiddleware(self._pass_on, settings, lambda: (self.routes, self.metrics))
+        self.middleware = enclose(self._pass_on, self.routes, settings, self.metrics)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The answer to one request, as `httpx.Client.request` would give it."""
@@ -83,6 +85,7 @@ def start_service(tiny_model: Path, connections: Path) -> StartService:
             prefix,
             **{
                 "ALEXNET_MODEL": str(tiny_model),
+                "ALEXNET_SAMPLES": str(SAMPLES),
                 "ALEXNET_THREADS": "1",
                 "PYTHONPATH": os.pathsep.join(paths),
                 "AUDIT": str(connections),

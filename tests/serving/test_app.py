@@ -206,3 +206,22 @@ def test_answers_of_a_model_with_an_ood_output_carry_it(tmp_path: Path) -> None:
     results = app.post("/classify_batch", json=images).json()["results"]
     assert [result.get("unknown") for result in results] == [True, None, False]
     assert app.get("/model").json()["unknown_threshold"] == 0.9
+
+
+def test_explain_says_which_part_of_an_image_its_best_class_needs(make_app: MakeApp) -> None:
+    app = make_app()
+    (best,) = scores(app, "/classify?top_k=1", content=PICTURE, headers=JPEG)
+    answer = app.post("/explain", files={"image": PICTURE})
+    body = answer.json()
+    assert (body["label"], body["score"]) == (best["label"], best["score"])
+    grid = np.array(body["grid"])
+    assert grid.shape == (8, 8)
+    pixels = decode(PICTURE, SIDE, SIDE)
+    covered = pixels.copy()
+    covered[:8, :8] = pixels.mean(axis=(0, 1)).round()
+    without = app.api.classifier.run(covered[None]).probabilities[0]
+    (place,) = [number for number, name in enumerate(CLASSES) if name == best["label"]]
+    assert grid[0, 0] == pytest.approx(best["score"] - without[place], abs=2e-5)
+    assert body["model"] == app.post("/classify", content=PICTURE).json()["model"]
+    assert app.post("/explain", content=b"x").json()["error"]["code"] == "unsupported_format"
+    assert app.get("/explain").status_code == 405

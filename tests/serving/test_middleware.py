@@ -366,18 +366,6 @@ def test_the_access_log_can_be_switched_off(
     assert not caplog.records
 
 
-def test_what_is_no_http_request_passes(make_app: MakeApp) -> None:
-    app = make_app()
-    seen = []
-
-    async def behind(scope: Scope, _: Receive, __: Send) -> None:
-        seen.append(scope["type"])
-
-    lifespan = middleware.ServiceMiddleware(behind, app.api._settings, lambda: (app.routes, app.metrics))
-    asyncio.run(lifespan({"type": "lifespan"}, None, None))  # type: ignore[arg-type]
-    assert seen == ["lifespan"]
-
-
 # --- requests of one client at once
 
 

@@ -7,6 +7,7 @@ from serving import settings
 from serving.settings import Settings
 
 WRONG = {
+    "samples": ("/nothing/there", "README.md"),
     "workers": ("-1", "two", "1.5", "100000"),
     "threads": ("-1", "many"),
     "gpu": ("yes", "REQUIRE"),

@@ -82,7 +82,7 @@ def test_a_model_is_measured_where_there_is_no_torch(
 ) -> None:
     code = (
         "import sys\n"
-        "for name in ('torch', 'torchvision', 'matplotlib', 'onnx', 'onnxscript', 'safetensors'):\n"
+        "for name in ('torch', 'matplotlib', 'onnx', 'safetensors', 'scipy', 'jinja2', 'httpx', 'pyarrow'):\n"
         "    sys.modules[name] = None\n"
         "import alexnet.datasets.cifar10, alexnet.evaluation.evaluate\n"
         "from alexnet.cli import main\n"

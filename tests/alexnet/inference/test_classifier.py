@@ -64,23 +64,13 @@ def test_all_that_is_said_about_a_model_is_read_from_its_file(tmp_path: Path) ->
     }
     path = write_model(tmp_path / "model.onnx", classes=("a", "b", "c"), metadata=described)
     model = Classifier(path, threads=2)
-    found = model.describe()
-    assert found["name"] == "other"
-    assert found["version"] is None
-    assert found["classes"] == ["a", "b", "c"]
-    assert found["input_size"] == 63
-    assert found["image_size"] == [SIDE, SIDE]
-    assert found["metrics"] == VALIDATION
-    assert found["runtime"]["threads"] == 2
-    assert found["runtime"]["provider"] == "CPUExecutionProvider"
-    assert found["runtime"]["degraded"] is False
-    assert json.loads(json.dumps(found)) == found
-
-
-def test_the_version_names_the_run_and_the_checkpoint(tmp_path: Path) -> None:
-    described = {"name": "x", "classes": '["a", "b"]', "run": "first", "checkpoint_sha256": "0123456789abcdef" * 4}
-    path = write_model(tmp_path / "model.onnx", classes=("a", "b"), metadata=described)
-    assert Classifier(path, threads=1).describe()["version"] == "first-0123456789ab"
+    assert model.name == "other"
+    assert model.classes == ("a", "b", "c")
+    assert model.metadata.input_size == 63
+    assert model.metadata.validation is not None
+    assert model.metadata.validation.model_dump() == VALIDATION
+    assert model.image_shape == (SIDE, SIDE, 3)
+    assert (model.threads, model.provider, model.degraded) == (2, "CPUExecutionProvider", False)
 
 
 def test_the_sha_256_is_that_of_the_file(tiny_model: Path) -> None:
@@ -211,11 +201,7 @@ def test_a_required_gpu_that_is_missing_is_our_line_alone_and_later_lines_are_no
 def test_a_preferred_gpu_that_is_missing_is_said(tiny_model: Path) -> None:
     model = Classifier(tiny_model, threads=1, gpu="prefer")
     assert model.degraded
-    assert model.describe()["runtime"] == {
-        **model.describe()["runtime"],
-        "provider": "CPUExecutionProvider",
-        "degraded": True,
-    }
+    assert model.provider == "CPUExecutionProvider"
     assert not Classifier(tiny_model, threads=1).degraded
 
 
@@ -290,7 +276,6 @@ def test_a_file_with_a_score_and_a_threshold_tells_what_is_unknown(tmp_path: Pat
     assert answers.is_ood.tolist() == [False, False, True]
     np.testing.assert_array_equal(answers.probabilities, model.run(pixels).probabilities)
     assert (model.metadata.temperature, model.metadata.ood_threshold) == (1.25, 0.9)
-    assert (model.describe()["temperature"], model.describe()["unknown_threshold"]) == (1.25, 0.9)
 
 
 def test_a_file_from_before_unknown_things_is_served_and_does_not_tell(tiny_model: Path) -> None:
@@ -300,7 +285,6 @@ def test_a_file_from_before_unknown_things_is_served_and_does_not_tell(tiny_mode
     assert answers.ood_score is None
     assert answers.is_ood is None
     assert not model.detects_ood
-    assert model.describe()["unknown_threshold"] is None
 
 
 def test_a_score_without_a_threshold_tells_nothing(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 
 from alexnet.errors import ImageError
 from alexnet.inference import decode as images
+from alexnet.inference import shrink
 from serving.errors import CODES
 from tests import images as pictures
 from tests.images import encode, photo
@@ -125,8 +126,9 @@ def test_a_file_cut_short_anywhere_is_called_truncated(name: str) -> None:
     middle = range(signature, len(whole) - last, max(1, len(whole) // 150))
     for end in [*middle, *range(len(whole) - last, len(whole))]:
         found = outcome(whole[:end])
-        if name.startswith(("gif", "bmp")) and end >= len(whole) - 3 and not isinstance(found, str):
-            np.testing.assert_array_equal(found, expected)  # the last bytes hold nothing of the picture
+        lost = len(whole) - end
+        if lost <= {"gif": 3, "bmp": 3, "jpeg": 2}.get(name[:4].strip(), 0) and not isinstance(found, str):
+            np.testing.assert_array_equal(found, expected)  # the last bytes hold nothing of the image
         else:
             assert isinstance(found, str), f"{end} of {len(whole)} bytes passed"
             assert found == "truncated_image", f"{end} of {len(whole)} bytes"
@@ -239,10 +241,10 @@ def test_text_in_a_png_that_unpacks_to_gigabytes_is_harmless() -> None:
     bomb = pictures.chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200_000_000), 9))
     content = pictures.png(SIDE, SIDE, (b"\0" + bytes(SIDE * 3)) * SIDE, extra=[bomb])
     tracemalloc.start()
-    assert refused(content) == "damaged_image"
+    assert (decode(content) == 0).all()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert peak < 20_000_000
+    assert peak < 2_000_000
 
 
 @pytest.mark.parametrize("name", ["PNG", "WEBP", "JPEG"])
@@ -287,7 +289,7 @@ def test_16_bit_grey_with_a_transparent_value() -> None:
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     pixels = decode(pictures.png(SIDE, SIDE, rows, depth=16, colour=0, extra=[transparent]))
     assert (pixels[:16] == 200).all()
-    assert (pixels[16:] == images.BACKGROUND).all()
+    assert (pixels[16:] == shrink.BACKGROUND).all()
 
 
 def _in_mode(mode: str) -> Image.Image:
@@ -302,7 +304,7 @@ def _in_mode(mode: str) -> Image.Image:
 def test_every_mode_with_colours_becomes_the_right_rgb(mode: str) -> None:
     image = _in_mode(mode)
     expected = SMALL.convert("1" if mode == "1" else "L") if mode in ("1", "L", "LA", "I;16") else SMALL
-    pixels = np.asarray(images._to_colour(image).convert("RGB")).astype(int)
+    pixels = np.asarray(shrink.to_colour(image).convert("RGB")).astype(int)
     tolerance = 20 if mode in ("P", "PA") else 2
     assert np.abs(pixels - np.asarray(expected.convert("RGB")).astype(int)).mean() < tolerance
 
@@ -310,7 +312,7 @@ def test_every_mode_with_colours_becomes_the_right_rgb(mode: str) -> None:
 @pytest.mark.parametrize("mode", ["I", "F", "HSV", "LAB"])
 def test_a_mode_without_colours_is_refused_by_its_name(mode: str) -> None:
     with pytest.raises(ImageError, match=f"mode {mode} ") as caught:
-        images._to_colour(Image.new(mode, (4, 4)))
+        shrink.to_colour(Image.new(mode, (4, 4)))
     assert caught.value.code == "unsupported_mode"
 
 
@@ -341,9 +343,9 @@ def test_colours_hidden_under_alpha_0_do_not_show(name: str, size: tuple[int, in
     clean[:, : size[0] // 2, :3] = 0
     pixels = decode(encode(Image.fromarray(hidden), name, **exact))
     np.testing.assert_array_equal(pixels, decode(encode(Image.fromarray(clean), name, **exact)))
-    assert images.BACKGROUND == (255, 255, 255)
-    assert (pixels[:, : SIDE // 2 - 4] == images.BACKGROUND).all()
-    assert (pixels[:, SIDE // 2 + 4 :] != images.BACKGROUND).any()
+    assert shrink.BACKGROUND == (255, 255, 255)
+    assert (pixels[:, : SIDE // 2 - 4] == shrink.BACKGROUND).all()
+    assert (pixels[:, SIDE // 2 + 4 :] != shrink.BACKGROUND).any()
 
 
 def test_half_transparent_colours_are_mixed_with_white() -> None:
@@ -360,7 +362,7 @@ def test_a_transparent_colour_of_a_png_shows_the_background(mode: str, transpare
         picture.putpalette([0, 0, 0, 10, 20, 30])
     picture.paste(1 if mode in ("P", "1") else (200,) * 3 if mode == "RGB" else 200, (0, 0, SIDE, 16))
     pixels = decode(encode(picture, "PNG", transparency=transparency))
-    assert (pixels[16:] == images.BACKGROUND).all()
+    assert (pixels[16:] == shrink.BACKGROUND).all()
     assert (pixels[:16] == {"P": (10, 20, 30), "1": (255, 255, 255)}.get(mode, (200, 200, 200))).all()
 
 
@@ -369,7 +371,7 @@ def test_a_transparent_gif_shows_the_background() -> None:
     picture.putpalette([9, 9, 9, 10, 20, 30])
     picture.paste(1, (0, 0, SIDE, 16))
     pixels = decode(encode(picture, "GIF", transparency=0))
-    assert (pixels[16:] == images.BACKGROUND).all()
+    assert (pixels[16:] == shrink.BACKGROUND).all()
     assert (pixels[:16] == (10, 20, 30)).all()
 
 
@@ -423,24 +425,41 @@ def test_a_run_length_coded_bmp_is_read_and_its_end_is_missed() -> None:
         assert refused(content[:end]) == "truncated_image"
 
 
+def decoded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """A list that gets the size of every image as it was decoded, before it is shrunk."""
+    sizes: list[tuple[int, int]] = []
+    to_pixels = images.to_pixels
+
+    def watched(image: Image.Image, *arguments: Any, **options: Any) -> npt.NDArray[np.uint8]:
+        sizes.append(image.size)
+        return to_pixels(image, *arguments, **options)
+
+    monkeypatch.setattr(images, "to_pixels", watched)
+    return sizes
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_photo_of_12_megapixels_is_decoded_at_a_reduced_scale(
     progressive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
-    to_colour = images._to_colour
-    monkeypatch.setattr(images, "_to_colour", lambda image: sizes.append(image.size) or to_colour(image))
+    to_pixels = images.to_pixels
+    monkeypatch.setattr(
+        images, "to_pixels", lambda image, *a, **k: sizes.append(image.size) or to_pixels(image, *a, **k)
+    )
     large = photo(4_000, 3_000)
     pixels = decode(encode(large, "JPEG", quality=90, progressive=progressive))
     assert sizes == [(500, 375)]  # an eighth: JPEG's smallest scale
-    expected = np.asarray(large.resize((SIDE, SIDE), images.FILTER)).astype(int)
+    expected = np.asarray(large.resize((SIDE, SIDE), shrink.FILTER)).astype(int)
     assert np.abs(pixels - expected).mean() < 3
 
 
 def test_a_jpeg_is_not_reduced_so_far_that_the_filter_has_nothing_left(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    to_colour = images._to_colour
-    monkeypatch.setattr(images, "_to_colour", lambda image: sizes.append(image.size) or to_colour(image))
+    to_pixels = images.to_pixels
+    monkeypatch.setattr(
+        images, "to_pixels", lambda image, *a, **k: sizes.append(image.size) or to_pixels(image, *a, **k)
+    )
     for width, height in ((100, 60), (255, 255), (512, 40), (3_000, 200)):
         decode(encode(photo(width, height), "JPEG"))
         assert min(sizes[-1]) >= min(128, width, height) // 2 or sizes[-1] == (width, height)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 from prometheus_client import CollectorRegistry
 
 from alexnet.inference.classifier import Classifier
@@ -209,3 +210,58 @@ def test_a_batch_whose_time_is_up_stops_decoding_and_gives_its_place_back(
         assert 1 <= len(threads.decoding) <= 8
 
     asyncio.run(main())
+
+
+def webp(width: int, height: int) -> bytes:
+    """The header of a lossless WebP file, of a few bytes whatever its size."""
+    bits = (width - 1) | (height - 1) << 14
+    chunk = b"\x2f" + struct.pack("<I", bits) + bytes(12)
+    return b"RIFF" + struct.pack("<I", 12 + len(chunk)) + b"WEBPVP8L" + struct.pack("<I", len(chunk)) + chunk
+
+
+def test_what_can_never_fit_in_memory_is_refused_from_the_header(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = {"decode_memory_limit": 100_000_000, "max_held_bytes": 20_000_000}
+    threads = Threads(tiny_model, monkeypatch, lambda: 1, **limits)
+    for bomb in (webp(8_000, 8_000), webp(3_000, 2_000)):
+        (error,) = threads.ask(bomb)
+        assert error.code == "too_many_pixels"
+        assert error.status == 422
+        assert "ALEXNET_DECODE_MEMORY_LIMIT" in str(error)
+    assert threads.decoding == [HERE, HERE]  # where small files arrive, up to the header
+    results = threads.ask(webp(8_000, 8_000), SMALL, webp(8_000, 8_000))
+    assert [getattr(result, "code", None) for result in results] == ["too_many_pixels", None, "too_many_pixels"]
+
+
+def test_images_are_decoded_at_once_only_as_far_as_memory_lasts(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """30 MB for each of these: two of three threads may work, the third waits."""
+    large = encode(Image.new("RGB", (3_000, 2_400)), "PNG")
+    made = make_pipeline(
+        Classifier(tiny_model, threads=1),
+        Settings(decode_memory_limit=100_000_000, max_held_bytes=25_000_000),
+        threads=3,
+    )
+    now, most, lock, decode = 0, 0, threading.Lock(), pipeline.decode
+
+    def watched(*arguments: Any) -> Any:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        with lock:
+            now -= 1
+        return decode(SMALL, *arguments[1:])
+
+    monkeypatch.setattr(pipeline, "decode", watched)
+
+    async def main() -> None:
+        requests = [made.classify(ClassifyRequest([large], 1)) for _ in range(6)]
+        for results in await asyncio.gather(*requests):
+            assert not isinstance(results[0], RequestError)
+
+    asyncio.run(main())
+    assert most == 2

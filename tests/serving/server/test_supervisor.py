@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import stat
@@ -35,6 +36,10 @@ def pair(start_service: StartService) -> Iterator[Server]:
 
 def workers(server: Server) -> list[psutil.Process]:
     return psutil.Process(server.process.pid).children()
+
+
+def runs(process: psutil.Process) -> bool:
+    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
 
 
 def until(condition: Callable[[], bool]) -> None:
@@ -128,6 +133,20 @@ def test_a_worker_that_dies_is_replaced_by_one_with_the_same_model(start_service
         worker.kill()
         until(lambda: [w.pid for w in workers(server)] not in ([], [worker.pid]))
         assert httpx.get(server.url + "/model", timeout=MARGIN).json()["sha256"] == before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
+def test_workers_do_not_outlive_their_supervisor(start_service: StartService) -> None:
+    with start_service(ALEXNET_WORKERS="2") as server:
+        until(lambda: len(workers(server)) == 2)
+        orphans = workers(server)
+        places = folders(server)
+        server.process.kill()
+        until(lambda: not any(map(runs, orphans)))
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port))
+        for place in places:
+            shutil.rmtree(place)
 
 
 @pytest.mark.parametrize("broken", [False, True])

@@ -1,0 +1,157 @@
+"""JPEG files as far as their markers tell: size, coding process, scans (ITU-T T.81, annex B).
+
+In: the bytes of a JPEG file. Out: its frame header, in time that is bounded by the number of its markers.
+"""
+
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from alexnet.errors import ImageError
+from alexnet.inference.formats import names
+
+MAX_SCANS: Final = 100  # encoders write about ten
+MAX_SCANNED_PIXELS: Final = 1_000_000_000  # pixels times scans: about a second of decoding
+_MAX_SEGMENTS: Final = 2_000  # before the first scan; each may hold 64 kB
+EOI: Final = b"\xff\xd9"
+_SOS: Final = b"\xff\xda"
+_MARKER: Final = re.compile(rb"\xff[\xc0-\xcf\xd8-\xfe]")  # but neither a stuffed zero nor a restart
+# Coding processes that Pillow's decoder does not read, by their start-of-frame marker.
+_UNSUPPORTED: Final = {
+    0xC3: "lossless",
+    0xC5: "hierarchical",
+    0xC6: "hierarchical",
+    0xC7: "hierarchical",
+    0xCB: "lossless",
+    0xCD: "hierarchical",
+    0xCE: "hierarchical",
+    0xCF: "hierarchical",
+    0xF7: "JPEG-LS",
+}
+_PROGRESSIVE: Final = (0xC2, 0xCA)
+_START_OF_FRAME: Final = (0xC0, 0xC1, 0xC9, *_PROGRESSIVE, *_UNSUPPORTED)
+
+
+@dataclass(frozen=True)
+class Jpeg:
+    """The frame header. `sampling` has the horizontal and vertical factor of each component, by its identifier.
+
+    `first_scan` is where the first scan's marker stands, `scans` how many there are, `ended` whether an end marker
+    follows. `buffered` says whether the decoder holds the coefficients of the whole image, because the components come
+    in several scans.
+    """
+
+    width: int
+    height: int
+    sampling: dict[int, tuple[int, int]]
+    progressive: bool
+    first_scan: int
+    scans: int
+    ended: bool
+    buffered: bool
+
+    def coefficients(self) -> int:
+        """How many coefficients all components have, in whole blocks of 8 by 8."""
+        most_x = max(x for x, _ in self.sampling.values())
+        most_y = max(y for _, y in self.sampling.values())
+        units = -(-self.width // (8 * most_x)) * -(-self.height // (8 * most_y))
+        return units * sum(64 * x * y for x, y in self.sampling.values())
+
+
+def read(content: bytes) -> Jpeg:
+    """The frame header of a JPEG file.
+
+    Raises `ValueError` where the segments end or break before the first scan, `ImageError` `unsupported_format` for a
+    coding process that is not read, `too_complex` for too many segments or scans.
+    """
+    frame: tuple[int, int, int, dict[int, tuple[int, int]]] | None = None
+    place = 2
+    for _ in range(_MAX_SEGMENTS):
+        marker = content[place : place + 2]
+        if len(marker) < 2 or marker[0] != 0xFF:
+            raise ValueError("no marker")
+        if marker == _SOS:
+            if frame is None:
+                raise ValueError("no frame before the first scan")
+            kind, width, height, sampling = frame
+            components = content[place + 4] if place + 4 < len(content) else 0
+            scans, ended = _count_scans(content, place, width * height), content.find(EOI, place) >= 0
+            progressive = kind in _PROGRESSIVE
+            buffered = progressive or components < len(sampling)
+            return Jpeg(width, height, sampling, progressive, place, scans, ended, buffered)
+        if marker[1] == 0xFF:  # a fill byte
+            place += 1
+        elif marker[1] in (0x00, 0x01, *range(0xD0, 0xD9)):  # markers that stand alone
+            place += 2
+        else:
+            if marker[1] in _START_OF_FRAME:
+                frame = _frame(content, place)
+            (length,) = struct.unpack_from(">H", content, place + 2) if place + 4 <= len(content) else (0,)
+            if length < 2:
+                raise ValueError("a segment without a length")
+            place += 2 + length
+    raise ImageError("too_complex", f"The JPEG file has more than {_MAX_SEGMENTS:,} segments; save it again.")
+
+
+def lacks_only_end(content: bytes, found: Jpeg) -> bool:
+    """Whether no end-of-image marker follows the first scan, and yet each coefficient has been sent in full."""
+    if found.ended:
+        return False
+    left = {(identifier, k) for identifier in found.sampling for k in range(64)}
+    try:
+        for place in _scans(content, found.first_scan):
+            count = content[place + 4]
+            chosen = content[place + 5 : place + 5 + 2 * count : 2]
+            first, last, approximation = content[place + 5 + 2 * count : place + 8 + 2 * count]
+            if not found.progressive:
+                first, last, approximation = 0, 63, 0
+            if approximation & 0xF == 0:  # no bits of these coefficients are left to be sent
+                left -= {(identifier, k) for identifier in chosen for k in range(first, last + 1)}
+    except (IndexError, ValueError):
+        return False
+    return not left
+
+
+def _frame(content: bytes, place: int) -> tuple[int, int, int, dict[int, tuple[int, int]]]:
+    kind = content[place + 1]
+    try:
+        precision, height, width, count = struct.unpack_from(">BHHB", content, place + 4)
+        components = struct.unpack_from("BBB" * count, content, place + 10)
+    except struct.error as error:
+        raise ValueError("the frame header ends early") from error
+    if kind in _UNSUPPORTED or precision != 8:
+        what = _UNSUPPORTED.get(kind, f"{precision}-bit")
+        name = what if what.startswith("JPEG") else f"{what} JPEG"
+        raise ImageError("unsupported_format", f"{name} files are not supported; send 8-bit JPEG or {names()}.")
+    sampling = {components[i]: (components[i + 1] >> 4, components[i + 1] & 0xF) for i in range(0, 3 * count, 3)}
+    if not width or not height or not sampling or not all(x and y for x, y in sampling.values()):
+        raise ValueError("a frame of no size")
+    return kind, width, height, sampling
+
+
+def _count_scans(content: bytes, first: int, pixels: int) -> int:
+    limit = max(1, min(MAX_SCANS, MAX_SCANNED_PIXELS // pixels))
+    # Scans cannot hold the marker's bytes, so this counts too many only where other data follows or precedes.
+    scans = content.count(_SOS)
+    if scans > limit:
+        scans = sum(1 for _ in _scans(content, first))
+    if scans > limit:
+        raise ImageError(
+            "too_complex", f"The JPEG file has {scans} scans; {limit} are the most for its size. Save it anew."
+        )
+    return scans
+
+
+def _scans(content: bytes, place: int) -> Iterator[int]:
+    """Where the scans begin, up to the end of the image."""
+    while True:
+        found = _MARKER.search(content, place)
+        if found is None or found.group() == EOI:
+            return
+        place = found.start()
+        if found.group() == _SOS:
+            yield place
+        (length,) = struct.unpack_from(">H", content, place + 2) if place + 4 <= len(content) else (0,)
+        place += 2 + length
