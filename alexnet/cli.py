@@ -1,191 +1,192 @@
-"""The `alexnet` command: `alexnet train`, `alexnet export`, `alexnet evaluate`, `alexnet predict`, ...
+"""The `alexnet` command: `alexnet train`, `alexnet evaluate`, `alexnet predict`, `alexnet serve`, ...
 
-Each command imports what it needs when it runs, so that `evaluate` works where torch is not installed.
+In: the words of a command line. Out: an exit code, and on a user's mistake one line on standard error. Each command is
+a function in alexnet.commands, whose module is imported when the command is given.
 """
 
-import argparse
-import dataclasses
-import json
+import codecs
+import contextlib
 import os
-import shlex
+import re
 import sys
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
-from functools import partial
-from pathlib import Path
-from typing import Final
+from collections.abc import Sequence
+from typing import Any, Final, Literal
 
-from alexnet import arguments, datasets
-from alexnet.errors import UserError
-from training import recipes
-from training.settings import Settings
+from cyclopts import App, CycloptsError, Parameter
+from cyclopts.exceptions import UnusedCliTokensError
 
-RUNS = Path("runs")
+from alexnet import __version__
+from alexnet.errors import UserError, explain_invalid, printable
+
+# Of each command: where its function is, what it does, and an example.
+_COMMANDS: Final = {
+    "train": ("train", "Train a network, or resume a run.", "train --epochs 1 --output runs/first"),
+    "export": (
+        "export",
+        "Write a checkpoint as one ONNX file, proven to answer alike.",
+        "export runs/first --output runs/first/model.onnx",
+    ),
+    "compress": (
+        "export",
+        "Write a checkpoint as the small ONNX file that ships, and show what each step gains and costs.",
+        "compress runs/first --output runs/first/small.onnx",
+    ),
+    "evaluate": (
+        "evaluate",
+        "Measure a model: accuracy, F1, calibration; on demand OOD detection, corruptions and more.",
+        "evaluate runs/first/model.onnx --predictions",
+    ),
+    "card": ("evaluate", "Write the model card, from a model file and its metrics.json.", "card models/alexnet"),
+    "compare": (
+        "evaluate",
+        "Compare two models on the same images by McNemar's test: is one better, or is it chance?",
+        "compare models/alexnet/model.onnx runs/first/model.onnx",
+    ),
+    "predict": (
+        "predict",
+        "Tell what is in images: in the terminal, or as a table of any length.",
+        "predict photos shards/*.parquet --output predictions.csv",
+    ),
+    "serve": ("serve", "Answer over HTTP, as `bentoml serve` does.", "serve --model runs/first/model.onnx --port 3001"),
+    "report": (
+        "export",
+        "Compare a run with the published one, from their files.",
+        "report runs/first --output runs/first",
+    ),
+    "doctor": (
+        "doctor",
+        "Tell what is here, whether it fits together, and what to do where it does not.",
+        "doctor runs/first/model.onnx --json",
+    ),
+}
+_JOURNEY: Final = """\
+The usual journey:
+  alexnet doctor
+  alexnet train --download --epochs 1 --output runs/first
+  alexnet export runs/first --output runs/first/model.onnx
+  alexnet evaluate runs/first/model.onnx
+  alexnet predict cat.png --model runs/first/model.onnx
+  alexnet serve --model runs/first/model.onnx
+
+`alexnet COMMAND --help` tells more; README.md and docs/ tell the rest.
+"""
+# The extra that has a package which is not installed.
+_EXTRAS: Final = {
+    "httpx": "evaluate",
+    "jinja2": "evaluate",
+    "matplotlib": "evaluate",
+    "scipy": "evaluate",
+    "onnx": "train",
+    "onnxscript": "train",
+    "safetensors": "train",
+    "torch": "train",
+    "torchvision": "train",
+    "training": "train",
+    "bentoml": "serve",
+    "circus": "serve",
+    "httptools": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
+    "serving": "serve",
+    "starlette": "serve",
+    "pyarrow": "parquet",
+    "ray": "ray",
+    "tensorboard": "tensorboard",
+    "mlflow": "mlflow",
+    "alembic": "mlflow",
+    "pandas": "mlflow",
+    "sqlalchemy": "mlflow",
+}
+
+app = App(
+    name="alexnet",
+    help="AlexNet on CIFAR-10 or your own images: train it, export it to ONNX, measure it, use it.",
+    help_format="plaintext",
+    help_epilogue=_JOURNEY,
+    version=__version__,
+    default_parameter=Parameter(negative_iterable=""),
+)
+for _name, (_module, _about, _example) in _COMMANDS.items():
+    _place = f"alexnet.commands.{_module}:{_name}"
+    app.command(_place, name=_name, help=_about, help_epilogue=f"Example:\n  alexnet {_example}")
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 1 for a `UserError`, an unusable file or the command's own, 130 when
-    interrupted.
+@app.command(name="--print-completion")
+def print_completion(shell: Literal["bash", "zsh", "fish"], /) -> None:
+    """Print the completion of this command for a shell."""
+    script = app.generate_completion(prog_name="alexnet", shell=shell)
+    if shell == "zsh":  # else it is only for a file in zsh's fpath
+        script += f"\ncompdef {re.findall(r'^(_[a-z_]+)[(]', script, re.MULTILINE)[0]} alexnet\n"
+    print(script)
+
+
+def check(words: Sequence[str]) -> dict[str, Any]:
+    """The flags of a command line by name, without running it. Raises `CycloptsError` on one that is not understood."""
+    _, bound, _ = app.parse_args(words, exit_on_error=False, print_error=False)
+    return dict(bound.arguments)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0, 1 for what a user can fix and for the command's own, 2 for flags that
+    are not understood, 130 when interrupted.
     """
-    options = arguments.parser().parse_args(given)
+    _escape_what_cannot_be_encoded()
     try:
-        if getattr(options, "download", False):
-            datasets.open(options.data, download=True)
-        code = _COMMANDS[options.command](options)
+        code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError as error:
+        command = " ".join(["alexnet", *(error.command_chain or ())])
+        return _fail(f"{_explain(error)}; see {command} --help", 2, command)
     except UserError as error:
-        print(f"alexnet: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"alexnet: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("alexnet: interrupted", file=sys.stderr)
-        return 130
-    return code or 0
-
-
-def _train(options: argparse.Namespace) -> None:
-    from training import trainer
-    from training.tracking import run_log
-
-    given = {name: value for name in Settings.model_fields if (value := getattr(options, name, None)) is not None}
-    if options.resume:
-        fixed = sorted(given.keys() - {"epochs"})
-        if fixed or options.output or options.recipe:
-            name = fixed[0].replace("_", "-") if fixed else "output" if options.output else "recipe"
-            raise UserError(f"--{name} cannot change when a run is resumed; only --epochs, --data and tracking can")
-        folder = options.resume
-    else:
-        folder = options.output or RUNS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-    place = "" if options.data == arguments.DATA else f" --data {shlex.quote(str(options.data))}"
-    try:
-        with run_log.following(tensorboard=options.tensorboard, mlflow=options.mlflow) as watch:
-            if options.resume:
-                folder = trainer.resume(folder, options.data, given.get("epochs"), watch)
-            else:
-                settings = recipes.settings(options.recipe or "published", given)
-                exactly = "validation_images" in given
-                folder = trainer.start(settings, options.data, folder, watch, exactly=exactly)
-    except KeyboardInterrupt:
-        if (folder / "last.pt").exists():
-            print(f"\nstopped after the last whole epoch; continue with: alexnet train --resume {folder}{place}")
-        raise
-    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
-        print(f"done: {folder}; next: alexnet {_after_training(folder, place)}")
-
-
-def _after_training(folder: Path, place: str) -> str:
-    """The command that a finished run is for; `place` is the flag of its data, or nothing."""
-    config = folder / "config.json"  # a run can be gone on with from its checkpoint alone
-    if config.exists() and json.loads(config.read_text(encoding="utf-8"))["settings"]["network"] == "teacher":
-        return f"train --recipe improved --teacher {folder}/best.pt{place}"
-    return f"export {folder}{place and f'{place} --output {folder}/model.onnx'}"
-
-
-def _export(options: argparse.Namespace) -> None:
-    from training.export import onnx_export
-    from training.tracking import run_log
-
-    log = run_log.model_log(options.checkpoint, options.mlflow, options.register)
-    log(onnx_export.export(options.checkpoint, options.data, options.output))
-
-
-def _compress(options: argparse.Namespace) -> None:
-    from training.export import compress
-    from training.tracking import run_log
-
-    log = run_log.model_log(options.checkpoint, options.mlflow, options.register)
-    names = [item.name for item in dataclasses.fields(compress.Request)]
-    log(compress.compress(compress.Request(**{name: getattr(options, name) for name in names})))
-
-
-def _evaluate(options: argparse.Namespace) -> None:
-    from alexnet.evaluation import evaluate
-    from alexnet.evaluation.corruptions import Protocol
-
-    ask_torch = None
-    if options.checkpoint:
-        try:
-            from training.export import torch_parity
-        except ImportError as error:
-            raise UserError(f"--checkpoint needs {error.name}: pip install 'alexnet-cifar10[train]'") from error
-        ask_torch = partial(torch_parity.ask_torch, options.checkpoint)
-    request = evaluate.Request(
-        options.model,
-        options.data,
-        options.output or options.model.parent,
-        split=options.split,
-        batch_size=options.batch_size,
-        predictions=options.predictions,
-        ood=tuple(options.ood),
-        photos=options.photos,
-        corruptions=Protocol.of(options.corruptions) if options.corruptions else None,
-        cifar10_1=options.cifar10_1,
-        labels=options.labels,
-        url=options.url,
-        ask_torch=ask_torch,
-    )
-    evaluate.evaluate(request)
-
-
-def _card(options: argparse.Namespace) -> None:
-    from alexnet.evaluation import model_card
-
-    print(model_card.card(options.folder, options.data))
-
-
-def _compare(options: argparse.Namespace) -> None:
-    from alexnet.evaluation import compare
-
-    found = compare.compare(
-        options.first, options.second, options.data, split=options.split, batch_size=options.batch_size
-    )
-    print(compare.to_json(found)) if options.json else compare.show(found)
-
-
-def _predict(options: argparse.Namespace) -> int:
-    from alexnet.batch import command
-
-    request = command.Request(
-        **{item.name: getattr(options, item.name) for item in dataclasses.fields(command.Request)}
-    )
-    try:
-        errors = command.predict(request)
+        return _fail(str(error))
+    except ImportError as error:
+        return _fail(_explain_missing(error))
     except BrokenPipeError:  # of `| head`, which has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be flushed
         return 0
-    return 1 if errors and request.output is None else 0
+    except OSError as error:
+        return _fail(": ".join(str(part) for part in (error.filename, error.strerror or error) if part is not None))
+    except MemoryError:
+        return _fail("out of memory")
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    return code or 0
 
 
-def _report(options: argparse.Namespace) -> None:
-    try:
-        from training.reproduction import report
-    except ImportError as error:
-        raise UserError(f"the report needs {error.name}: pip install 'alexnet-cifar10[train]'") from error
-    print(report.report(options.run, options.published, options.output))
+def _fail(message: str, code: int = 1, command: str = "alexnet") -> int:
+    """Print `message` as one line, whatever names it holds; returns `code`."""
+    print(f"{command}: {printable(message)}", file=sys.stderr)
+    return code
 
 
-def _doctor(options: argparse.Namespace) -> int:
-    from alexnet import doctor
-
-    findings = doctor.examine(options.model, options.data, RUNS)
-    print(doctor.to_json(findings)) if options.json else doctor.show(findings)
-    return 0 if doctor.is_healthy(findings) else 1
+def _explain(error: CycloptsError) -> str:
+    if isinstance(error, UnusedCliTokensError):
+        return f"unexpected {' '.join(error.unused_tokens or [])}"
+    return explain_invalid(error.__cause__) or str(error).rstrip(".")
 
 
-_COMMANDS: Final[dict[str, Callable[[argparse.Namespace], int | None]]] = {
-    "train": _train,
-    "export": _export,
-    "compress": _compress,
-    "evaluate": _evaluate,
-    "card": _card,
-    "compare": _compare,
-    "predict": _predict,
-    "report": _report,
-    "doctor": _doctor,
-}
+def _explain_missing(error: ImportError) -> str:
+    cause: BaseException | None = error
+    while cause and not (isinstance(cause, ModuleNotFoundError) and cause.name):
+        cause = cause.__cause__
+    name = cause.name.partition(".")[0] if isinstance(cause, ModuleNotFoundError) and cause.name else ""
+    if name in _EXTRAS:
+        return f"this needs {name}: pip install 'alexnet-cifar10[{_EXTRAS[name]}]'"
+    return f"{name or 'a package'} cannot be imported ({error}); install it again"
+
+
+def _escape_what_cannot_be_encoded() -> None:
+    """Let both standard streams take any text: as `\\uXXXX`, which JSON reads, where their encoding has no letter."""
+    codecs.register_error("alexnet.escape", _escape)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # not a file, or closed
+            stream.reconfigure(errors="alexnet.escape")  # type: ignore[union-attr]
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    units = error.object[error.start : error.end].encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i]:02x}{units[i + 1]:02x}" for i in range(0, len(units), 2)), error.end
 
 
 if __name__ == "__main__":

@@ -16,11 +16,10 @@ from rich.text import Text
 
 from alexnet import datasets, surroundings
 from alexnet.datasets import Cifar10, ImageFolder, cifar10, folders
-from alexnet.errors import UserError
+from alexnet.errors import UserError, printable
 from alexnet.evaluation.metrics import FILE_NAME, Metrics
 from alexnet.markdown import megabytes
 from alexnet.surroundings import Finding
-from serving import settings
 
 _IMAGES: Final = 10_000  # in each file of CIFAR-10
 _COLOURS: Final = {"ok": "green", "note": "yellow", "problem": "bold red"}
@@ -50,7 +49,8 @@ def to_table(findings: Sequence[Finding]) -> Table:
     table.add_column("what to do", overflow="fold")
     for item in findings:
         status = Text(item.status, _COLOURS[item.status])
-        table.add_row(Text(item.subject), status, Text(item.found), Text(item.remedy))  # Text: no markup in brackets
+        subject, found, remedy = (Text(printable(text)) for text in (item.subject, item.found, item.remedy))
+        table.add_row(subject, status, found, remedy)
     return table
 
 
@@ -70,6 +70,10 @@ def show(findings: Sequence[Finding]) -> None:
 
 def environment_variables() -> Finding:
     """The settings of the service."""
+    try:
+        from serving import settings
+    except ImportError:
+        return Finding("settings", "note", "the service is not installed", "pip install 'alexnet-cifar10[serve]'")
     try:
         given = settings.load().model_fields_set
     except UserError as error:

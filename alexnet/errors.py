@@ -28,3 +28,19 @@ class ImageError(Exception):
     def describe(self) -> dict[str, str]:
         """For JSON: `code` and `message`."""
         return {"code": self.code, "message": str(self)}
+
+
+def printable(text: str) -> str:
+    """`text`, which may hold names of files, in one line: control characters as `\\n`, `\\r`, `\\x1b`."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def explain_invalid(error: object) -> str | None:
+    """The first problem of a pydantic `ValidationError` in one line that names the flag; None for another exception."""
+    if not hasattr(error, "errors"):
+        return None
+    problem = error.errors()[0]
+    if not problem["loc"]:
+        return str(problem["ctx"]["error"])
+    flag = "--" + str(problem["loc"][0]).replace("_", "-")
+    return f"{flag} is {problem['input']}: {problem['msg'].replace('Input should', 'it must')}"

@@ -28,10 +28,9 @@ import psutil
 
 from alexnet import environment, files
 from alexnet.batch import sources
-from alexnet.batch.command import PART
-from alexnet.batch.pipeline import BATCH, Job, Predictor
+from alexnet.batch.command import Options
+from alexnet.batch.pipeline import BATCH, Job, Limits, Predictor
 from alexnet.batch.table import Store
-from alexnet.inference import MAX_PIXELS
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.cpus import usable_cpus
 from alexnet.inference.decode import decode
@@ -50,7 +49,7 @@ HEADER: Final = (
 # Name, width and height, images in a round. The first is judged: a whole part, as millions of images come; of few, done
 # in 0.25 s, starting threads takes a part.
 KINDS: Final = (
-    ("PNG, 32 x 32", None, PART),
+    ("PNG, 32 x 32", None, Options().part),
     ("PNG, 32 x 32, few", None, 256),
     ("JPEG, 500 x 375", (500, 375), 256),
     ("JPEG, 4000 x 3000", PHOTO, 64),
@@ -72,7 +71,7 @@ def compare(model: Path, rounds: int, folder: Path) -> list[Row]:
     for kind, size, count in KINDS:
         paths = _files(folder / str(len(rows)), size, count)
         pixels = np.stack([decode(path.read_bytes(), height, width) for path in paths])
-        job = Job(model, 5, None, _LIMIT, MAX_PIXELS)
+        job = Job(model, 5, None, Limits(max_bytes=_LIMIT))
         facts = {"kind": kind, "images": count, "input_bytes": sum(path.stat().st_size for path in paths)}
 
         def alone(pixels: Any = pixels) -> None:

@@ -26,11 +26,8 @@ def is_parquet(path: str) -> bool:
 
 
 def require() -> None:
-    """Raise `UserError` where pyarrow is not installed."""
-    try:
-        importlib.import_module("pyarrow.parquet")
-    except ImportError as error:
-        raise UserError(f"Parquet needs {error.name}: pip install 'alexnet-cifar10[parquet]'") from error
+    """Raise `ImportError` where pyarrow is not installed."""
+    importlib.import_module("pyarrow.parquet")
 
 
 def count_rows(path: str, column: str | None) -> int | None:
@@ -51,7 +48,7 @@ def count_rows(path: str, column: str | None) -> int | None:
 
 
 class Reader:
-    """Image files out of Parquet rows. Goes on where it stopped, so that parts of one file are read in one go."""
+    """Image files out of Parquet rows. Continues where it stopped, so that parts of one file are read in one pass."""
 
     def __init__(self, column: str | None, max_bytes: int) -> None:
         self._column = column
@@ -134,7 +131,7 @@ def _leaf(path: str, schema: Any, column: str | None) -> str:
     names = ", ".join(schema.names)
     if column is not None:
         if column not in leaves:
-            raise UserError(f"{path}: --column {column} is no column of images' bytes; the columns are {names}")
+            raise UserError(f"{path}: --column {column} is not a column of images' bytes; the columns are {names}")
         return leaves[column]
     if _USUAL_NAME in leaves:
         return leaves[_USUAL_NAME]

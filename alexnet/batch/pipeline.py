@@ -1,14 +1,15 @@
-"""Images to rows: decoded by the service's own decoder on threads, beside ONNX Runtime on the calling one.
+"""Images to rows: decoded on threads by the decoder of the service, while ONNX Runtime works on the calling one.
 
 In: parts of images (sources.py). Out: for each part its rows, in order; a file that cannot be read or decoded is a row
 with an error. In memory are a few batches of images and one part's rows, however many images there are. Threads are
-enough: Pillow and ONNX Runtime both work without Python's lock.
+enough: Pillow and ONNX Runtime both release the GIL.
 """
 
 import os
 import stat
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,9 @@ import numpy.typing as npt
 
 from alexnet.batch import parquet
 from alexnet.batch.sources import Part
-from alexnet.batch.table import Row, render
+from alexnet.batch.table import PredictionRow, render
 from alexnet.errors import ImageError
-from alexnet.inference import decode
+from alexnet.inference import MAX_PIXELS, decode
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.cpus import usable_cpus
 from alexnet.inference.prediction import Prediction
@@ -29,7 +30,21 @@ from alexnet.inference.prediction import Prediction
 BATCH: Final = 64
 _BATCH_BYTES: Final = 8 * 2**20  # of Parquet rows in a batch: the images of files are read only as they are decoded
 
+_CHUNK_SECONDS: Final = 0.01  # of decoding that a thread is given at a time
+_SMOOTHING: Final = 0.2
+_MAX_AHEAD: Final = 3  # batches that are decoded while one runs
+
 Pixels = npt.NDArray[np.uint8]
+# Where an image is from, and its bytes, None for a file that is still to be read.
+_Item = tuple[tuple[str, int | None], bytes | ImageError | None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest file and image that are decoded; the defaults are those of the service."""
+
+    max_bytes: int = 10_000_000
+    max_pixels: int = MAX_PIXELS
 
 
 @dataclass(frozen=True)
@@ -42,8 +57,7 @@ class Job:
     model: Path
     top_k: int
     column: str | None
-    max_bytes: int
-    max_pixels: int
+    limits: Limits
     gpu: Literal["never", "prefer", "require"] = "never"
     threads: int | None = None
     root: Path = field(default_factory=Path.cwd)
@@ -65,9 +79,9 @@ class Predictor:
     def __init__(self, job: Job, classifier: Classifier | None = None) -> None:
         self.classifier = classifier or Classifier(job.root / job.model, threads=job.threads, gpu=job.gpu)
         self._job = job
-        self._decoders = job.threads or usable_cpus()
-        self._pool = ThreadPoolExecutor(self._decoders, "decode")
-        self._reader = parquet.Reader(job.column, job.max_bytes)
+        self._pool = ThreadPoolExecutor(job.threads or usable_cpus(), "decode")
+        self._decode_seconds = _CHUNK_SECONDS  # of one image, by the latest ones
+        self._reader = parquet.Reader(job.column, job.limits.max_bytes)
 
     def __enter__(self) -> "Predictor":
         return self
@@ -77,9 +91,9 @@ class Predictor:
 
     def rows(
         self, parts: Iterable[Part], advance: Callable[[int], None] = lambda _: None
-    ) -> Iterator[tuple[Part, list[Row]]]:
+    ) -> Iterator[tuple[Part, list[PredictionRow]]]:
         """The rows of each part, in order. Tells `advance` how many images are done, batch by batch."""
-        rows: list[Row] = []
+        rows: list[PredictionRow] = []
         for batch, decoded in self._ahead(parts):
             rows += self._classify(batch, decoded)
             advance(len(batch.places))
@@ -96,21 +110,27 @@ class Predictor:
             yield part, content, sum(row.error is not None for row in rows)
 
     def _ahead(self, parts: Iterable[Part]) -> Iterator[tuple[_Batch, list[Pixels | ImageError]]]:
-        """Batches with their decoded images, in order; the next ones are being decoded meanwhile.
+        """Batches with their decoded images, in order; all threads decode the next ones meanwhile.
 
-        No more of them at once than it takes to keep up: of small images one, for threads that wait for Python's lock
-        take time from ONNX Runtime.
+        No more batches at once than it takes to keep up: of small images one, for threads that wait for the GIL take
+        time from ONNX Runtime.
         """
-        waiting: deque[tuple[_Batch, Future[list[Pixels | ImageError]]]] = deque()
+        waiting: deque[tuple[_Batch, list[Future[list[Pixels | ImageError]]]]] = deque()
         ahead = 1
         for batch in self._batches(parts):
-            waiting.append((batch, self._pool.submit(self._decode, batch)))
+            waiting.append((batch, self._submit(batch)))
             while len(waiting) > ahead:
-                first, future = waiting.popleft()
-                ahead = max(1, ahead - 1) if future.done() else min(ahead + 1, self._decoders + 1)
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
+                first, chunks = waiting.popleft()
+                ahead = max(1, ahead - 1) if all(chunk.done() for chunk in chunks) else min(ahead + 1, _MAX_AHEAD)
+                yield first, [found for chunk in chunks for found in chunk.result()]
+        for first, chunks in waiting:
+            yield first, [found for chunk in chunks for found in chunk.result()]
+
+    def _submit(self, batch: _Batch) -> list[Future[list[Pixels | ImageError]]]:
+        """Decode in chunks: a few ms of images each, since a small image takes less than handing it to a thread."""
+        size = max(1, min(BATCH, int(_CHUNK_SECONDS / self._decode_seconds)))
+        items = list(zip(batch.places, batch.contents, strict=True))
+        return [self._pool.submit(self._decode, items[first : first + size]) for first in range(0, len(items), size)]
 
     def _batches(self, parts: Iterable[Part]) -> Iterator[_Batch]:
         """A batch never holds images of two parts: each part gives the same rows, whichever are done beside it."""
@@ -137,39 +157,44 @@ class Predictor:
             for row, content in zip(rows, self._reader.read(path, span.first, span.count), strict=True):
                 yield span.path, row, content
 
-    def _decode(self, batch: _Batch) -> list[Pixels | ImageError]:
+    def _decode(self, items: Sequence[_Item]) -> list[Pixels | ImageError]:
         height, width, _ = self.classifier.image_shape
         root = str(self._job.root)  # joined as text: a pathlib path for each image takes longer than to open it
         decoded: list[Pixels | ImageError] = []
-        for (path, _row), given in zip(batch.places, batch.contents, strict=True):
+        started = time.perf_counter()
+        for (path, _row), given in items:
             if isinstance(given, ImageError):
                 decoded.append(given)
                 continue
             try:
-                content = read(os.path.join(root, path), self._job.max_bytes) if given is None else given  # noqa: PTH118
-                decoded.append(decode.decode(content, height, width, self._job.max_pixels))
+                content = given
+                if content is None:
+                    content = read_image(os.path.join(root, path), self._job.limits.max_bytes)  # noqa: PTH118
+                decoded.append(decode.decode(content, height, width, self._job.limits.max_pixels))
             except ImageError as error:
                 # A new one: that which was raised holds on to the file's bytes, by its traceback.
                 decoded.append(ImageError(error.code, str(error)))
+        seconds = (time.perf_counter() - started) / len(items)
+        self._decode_seconds += _SMOOTHING * (seconds - self._decode_seconds)
         return decoded
 
-    def _classify(self, batch: _Batch, decoded: list[Pixels | ImageError]) -> list[Row]:
+    def _classify(self, batch: _Batch, decoded: list[Pixels | ImageError]) -> list[PredictionRow]:
         whole = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
         predictions = iter(self._predictions(np.stack(whole)) if whole else ())
         rows = []
         for (path, row), found in zip(batch.places, decoded, strict=True):
             if isinstance(found, ImageError):
-                rows.append(Row(path, row, error=found))
+                rows.append(PredictionRow(path, row, error=found))
             else:
                 prediction = next(predictions)
-                rows.append(Row(path, row, prediction.top, prediction.is_ood))
+                rows.append(PredictionRow(path, row, prediction.top, prediction.is_ood))
         return rows
 
     def _predictions(self, pixels: Pixels) -> list[Prediction]:
         return self.classifier.to_predictions(self.classifier.run(pixels), self._job.top_k)
 
 
-def read(path: str, max_bytes: int) -> bytes:
+def read_image(path: str, max_bytes: int) -> bytes:
     """The bytes of a file. Raises `ImageError` `unreadable_file`, `damaged_parquet` or `body_too_large`."""
     if parquet.is_parquet(path):  # a whole one is read by its rows
         raise ImageError("damaged_parquet", "The file cannot be read as Parquet.")
@@ -178,7 +203,7 @@ def read(path: str, max_bytes: int) -> bytes:
         with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb", buffering=0) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise ImageError("unreadable_file", "This is no file.")
+                raise ImageError("unreadable_file", "This is not a file.")
             if status.st_size > max_bytes:
                 raise ImageError("body_too_large", f"The file is larger than {max_bytes:,} bytes.")
             return file.read()

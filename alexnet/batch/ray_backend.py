@@ -27,9 +27,9 @@ _PARTS_AT_ONCE: Final = 1024  # given to Ray; their paths are held in memory
 
 
 def check(address: str) -> None:
-    """Raise `UserError` where ray is missing, or for what is no address or one where nobody listens."""
+    """Raise `ImportError` where ray is missing, `UserError` for what is not an address or where nobody listens."""
     if not _ADDRESS.fullmatch(address):
-        raise UserError(f"--ray {address}: no address like HOST:PORT or auto; write --ray after the inputs")
+        raise UserError(f"--ray {address}: not local, auto or HOST:PORT")
     _require(address)
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host:
@@ -56,7 +56,7 @@ def tables(job: Job, sha256: str, kind: str, parts: Iterable[Part], address: str
     except (ray.exceptions.RayError, ConnectionError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         reason = reason.removeprefix(f"{UserError.__module__}.{UserError.__name__}: ")  # of a worker
-        raise UserError(f"Ray gave up: {reason}; go on with --resume") from error
+        raise UserError(f"Ray gave up: {reason}; continue with --resume") from error
     finally:
         ray.shutdown()
 
@@ -82,11 +82,9 @@ def _require(address: str) -> Any:
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it warns of how Ray Data itself makes its workers
     if address == LOCAL:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # Ray's switch for staying on 127.0.0.1
-    try:
-        import ray
-        import ray.data
-    except ImportError as error:
-        raise UserError(f"--ray needs {error.name}: pip install 'alexnet-cifar10[ray]'") from error
+    import ray
+    import ray.data
+
     return ray
 
 

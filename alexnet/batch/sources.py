@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alexnet.batch import parquet
+from alexnet.datasets.folders import is_ignored
 from alexnet.errors import UserError
 
 
@@ -48,9 +49,9 @@ class Part:
 def find(inputs: Sequence[str], column: str | None = None, leave_out: Collection[Path] = ()) -> Iterator[Span]:
     """The images of `inputs` in their order, those of a folder in the order of their names, its folders among them.
 
-    A folder gives all files in it and below but hidden ones and those of `leave_out`; their names decide only what is
-    Parquet. Links to folders are not followed. Raises `UserError` on an input that is not there, and on a Parquet file
-    without an image column; a damaged file is a span like any other.
+    A folder gives all files in it and below but hidden ones, what NAS systems and archives leave, and those of
+    `leave_out`; their names decide only what is Parquet. Links to folders are not followed. Raises `UserError` on an
+    input that is not there, and on a Parquet file without an image column; a damaged file is a span like any other.
     """
     walk = _Walk(column, {os.path.realpath(path) for path in leave_out})
     for given in inputs:
@@ -59,6 +60,8 @@ def find(inputs: Sequence[str], column: str | None = None, leave_out: Collection
             yield from walk.folder(given)
         elif stat.S_ISREG(kind):
             yield from walk.file(given)
+        elif kind or given == "-":
+            raise UserError(f"{given} is a pipe or a device, which can be read only once; save it to a file first")
         else:
             yield from walk.matches(given)
 
@@ -100,19 +103,27 @@ class _Walk:
         self._own_names = {Path(path).name for path in own}
 
     def folder(self, path: str) -> Iterator[Span]:
+        levels = [self._list(path)]
+        while levels:
+            for entry in levels[-1]:
+                if isinstance(entry, Span):
+                    yield entry
+                elif entry.is_dir(follow_symlinks=False):
+                    levels.append(self._list(entry.path))
+                    break
+                elif entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists()):
+                    yield from self.file(entry.path)
+            else:
+                levels.pop()
+
+    def _list(self, folder: str) -> Iterator[os.DirEntry[str] | Span]:
+        """What lies in `folder` and counts, by name; of a folder that cannot be read a span, whose row says why."""
         try:
-            with os.scandir(path) as found:
+            with os.scandir(folder) as found:
                 entries = sorted(found, key=lambda entry: entry.name)
         except OSError:
-            yield Span(path)  # a row that says why
-            return
-        for entry in entries:
-            if entry.name.startswith(".") or self._is_own(entry.path):
-                continue
-            if entry.is_dir(follow_symlinks=False):
-                yield from self.folder(entry.path)
-            elif entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists()):
-                yield from self.file(entry.path)
+            return iter((Span(folder),))
+        return (entry for entry in entries if not is_ignored(entry.name) and not self._is_own(entry.path))
 
     def file(self, path: str) -> Iterator[Span]:
         if not parquet.is_parquet(path):
@@ -127,8 +138,11 @@ class _Walk:
     def matches(self, pattern: str) -> Iterator[Span]:
         # "**" finds what is in the folders that it finds.
         folders_too = "**" not in pattern
-        # pathlib takes no absolute patterns.
-        found = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []  # noqa: PTH207
+        try:
+            # pathlib takes no absolute patterns.
+            found = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) else []  # noqa: PTH207
+        except RecursionError as error:
+            raise UserError(f"{pattern}: folders are nested too deeply for a pattern; give the folder") from error
         if not found:
             raise UserError(f"{pattern}: there is no such file or folder, and nothing that matches")
         for path in found:

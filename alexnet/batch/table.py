@@ -5,7 +5,6 @@ In: rows of images in their order. Out: the table at `output`. Until all is ther
 after a kill, on another machine, or by another engine. CSV needs nothing beyond the serving packages.
 """
 
-import csv
 import fcntl
 import io
 import json
@@ -31,10 +30,10 @@ _PLAN: Final = "plan.json"
 
 
 @dataclass(frozen=True)
-class Row:
-    """What is found in one image: `best`, its classes and scores, best first, or the `error` in their place.
+class PredictionRow:
+    """The prediction for one image: `best`, its classes and scores, best first, or the `error` in their place.
 
-    `row` counts from 0 in a Parquet file; `unknown` is None where the model does not tell.
+    `row` counts from 0 in a Parquet file; `unknown` is None where the model has no OOD output.
     """
 
     path: str
@@ -45,11 +44,16 @@ class Row:
 
     @property
     def shown_path(self) -> str:
-        """`path` with bytes that are no UTF-8 as `\\xNN`: neither table could hold them."""
+        """`path` with bytes that are not UTF-8 as `\\xNN`: neither table could hold them."""
         return os.fsencode(self.path).decode("utf-8", "backslashreplace")
 
+    @property
+    def place(self) -> str:
+        """The path and, in a Parquet file, the row."""
+        return self.shown_path if self.row is None else f"{self.shown_path} row {self.row}"
+
     def describe(self) -> dict[str, Any]:
-        """The row for JSON, in the words of the service."""
+        """The row for JSON, with the names of the service."""
         place = {"path": self.shown_path} if self.row is None else {"path": self.shown_path, "row": self.row}
         if self.error is not None:
             return {**place, "error": self.error.describe()}
@@ -67,21 +71,20 @@ def columns(top_k: int, detects_ood: bool) -> list[tuple[str, type]]:
     return [("path", str), ("row", int), *best, *unknown, ("error", str), ("message", str)]
 
 
-def render(kind: str, rows: Sequence[Row], top_k: int, detects_ood: bool) -> bytes:
+def render(kind: str, rows: Sequence[PredictionRow], top_k: int, detects_ood: bool) -> bytes:
     """`rows` as a whole file of `kind`, one of `FORMATS`."""
     names = columns(top_k, detects_ood)
     values = [_values(row, top_k, detects_ood) for row in rows]
     if kind == ".parquet":
         return parquet.render(names, values)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(name for name, _ in names)
     # In CSV booleans in small letters, as in JSON, and None as nothing.
-    writer.writerows([str(v).lower() if isinstance(v, bool) else v for v in value] for value in values)
+    cells = [[str(v).lower() if isinstance(v, bool) else v for v in value] for value in values]
+    text = io.StringIO()
+    files.write_rows(text, [[name for name, _ in names], *cells])
     return text.getvalue().encode()
 
 
-def _values(row: Row, top_k: int, detects_ood: bool) -> list[object]:
+def _values(row: PredictionRow, top_k: int, detects_ood: bool) -> list[object]:
     best: list[object] = [value for pair in row.best for value in pair] or [None] * (2 * top_k)
     unknown = [row.unknown] if detects_ood else []
     error = (None, None) if row.error is None else (row.error.code, str(row.error))
@@ -94,7 +97,7 @@ def parts_folder(output: Path) -> Path:
 
 
 class Store:
-    """The parts of one output. Close it, or leave its `with` block, so that another process may go on.
+    """The parts of one output. Close it, or leave its `with` block, so that another process can resume.
 
     `plan` is what must be the same when a run is resumed. Raises `UserError`, with the remedy, when there is something
     already and neither `resume` nor `overwrite` was asked for, when another process writes here, or when the plan is
@@ -105,7 +108,7 @@ class Store:
         self._output = output
         self._folder = parts_folder(output)
         if self._folder.exists() and not (resume or overwrite):
-            raise UserError(f"{self._folder} is of a run that did not end; go on with --resume, or --overwrite it")
+            raise UserError(f"{self._folder} is of a run that did not end: resume it with --resume, or --overwrite it")
         if output.exists() and not (resume or overwrite):
             raise UserError(f"{output} is there already; --overwrite it, or give another --output")
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -129,7 +132,7 @@ class Store:
             return False
         if not path.name.startswith(f"{part.name}-"):
             raise UserError(
-                f"{self._output}: the images are not those that the run began with; --overwrite begins anew"
+                f"{self._output}: the images are not those that the run began with; --overwrite starts again"
             )
         return True
 
@@ -140,7 +143,7 @@ class Store:
             with files.replacing(path) as partial:
                 partial.write_bytes(content)
         except OSError as error:  # above all a full disk
-            raise UserError(f"{path}: {error.strerror}; when that is mended, go on with --resume") from error
+            raise UserError(f"{path}: {error.strerror}; when that is fixed, resume with --resume") from error
         self._done[part.number] = path
 
     def finish(self, count: int) -> int:
@@ -149,7 +152,7 @@ class Store:
         Raises `UserError` when more parts are there: images went away since the run began.
         """
         if len(self._done) != count:
-            raise UserError(f"{self._output}: images are gone since the run began; --overwrite begins anew")
+            raise UserError(f"{self._output}: images are gone since the run began; --overwrite starts again")
         paths = [self._done[number] for number in sorted(self._done)]
         whole = self._folder / "whole"
         with files.replacing(whole) as partial:
@@ -183,7 +186,8 @@ class Store:
         for name, value in plan.items():
             if begun.get(name) != value:
                 raise UserError(
-                    f"{self._output}: the run began with {name} {begun.get(name)}, not {value}; --overwrite begins anew"
+                    f"{self._output}: the run began with {name} {begun.get(name)}, not {value}; "
+                    "--overwrite starts again"
                 )
 
 

@@ -6,6 +6,7 @@ One differs: frost is drawn, where the authors lay photographs over the image, w
 filters, Pillow shrinks and compresses.
 """
 
+import importlib
 import io
 from collections.abc import Callable
 from typing import Any, Final
@@ -13,8 +14,6 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-
-from alexnet.errors import UserError
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float64]
@@ -70,11 +69,8 @@ def corrupt(pixels: Pixels, name: str, severity: int) -> Pixels:
 
 
 def check_installed() -> None:
-    """Raises `UserError` where scipy is missing."""
-    try:
-        import scipy.ndimage  # noqa: F401
-    except ImportError as error:
-        raise UserError(f"--corruptions needs {error.name}: pip install 'alexnet-cifar10[evaluate]'") from error
+    """Raises `ImportError` where scipy is missing."""
+    importlib.import_module("scipy.ndimage")
 
 
 def _gaussian_noise(x: Floats, deviation: float, rng: np.random.Generator) -> Floats:

@@ -10,7 +10,6 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.errors import UserError
 from alexnet.evaluation.intervals import Interval, bootstrap
 from alexnet.inference.metadata import Calibration, ModelMetadata
 
@@ -118,12 +117,9 @@ def softmax(logits: Floats) -> npt.NDArray[np.float64]:
 def fit_temperature(probabilities: Floats, labels: Ints) -> Temperature:
     """The temperature at which uncalibrated `probabilities` have the lowest negative log-likelihood.
 
-    Its base lies between 0.05 and 20. Raises `UserError` where scipy is missing.
+    Its base lies between 0.05 and 20. Raises `ImportError` where scipy is missing.
     """
-    try:
-        from scipy.optimize import minimize
-    except ImportError as error:
-        raise UserError(f"calibration needs {error.name}: pip install 'alexnet-cifar10[train]'") from error
+    from scipy.optimize import minimize
 
     def loss(parameters: npt.NDArray[np.float64]) -> float:
         temperature = Temperature(float(np.exp(parameters[0])), float(parameters[1]))

@@ -203,10 +203,8 @@ def _measure_labels(predicted: npt.NDArray[np.int64], labels: npt.NDArray[np.int
 def _measure_parity(classifier: Classifier, pixels: Pixels, outputs: Outputs, request: Request) -> dict[str, Parity]:
     found = {}
     if request.url is not None:
-        try:
-            from alexnet.evaluation import service_parity
-        except ImportError as error:
-            raise UserError(f"--url needs {error.name}: pip install 'alexnet-cifar10[evaluate]'") from error
+        from alexnet.evaluation import service_parity
+
         with service_parity.Service(request.url, classifier) as service:
             found["http"] = differences(outputs, service.ask(pixels, request.batch_size))
     if request.ask_torch is not None:

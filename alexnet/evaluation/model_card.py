@@ -53,12 +53,11 @@ print("none of these" if outputs[1][0] > float(metadata["unknown_threshold"]) el
 def card(folder: Path, data_root: Path) -> Path:
     """Write the page and the plot of the model in `folder`; returns the page.
 
-    Raises `UserError` where a file is missing or `metrics.json` is of another model, and without matplotlib or Jinja2.
+    Raises `UserError` where a file is missing or `metrics.json` is of another model, `ImportError` without matplotlib
+    or Jinja2.
     """
-    try:
-        from alexnet.evaluation import plots
-    except ImportError as error:
-        raise _missing(error) from error
+    from alexnet.evaluation import plots
+
     classifier, metrics = read(folder)
     page = render(folder)
     images = read_split(classifier, folder / MODEL, data_root, "test").images
@@ -72,10 +71,8 @@ def card(folder: Path, data_root: Path) -> Path:
 
 def render(folder: Path) -> str:
     """The page of the model in `folder`. Raises `UserError` as `card`."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise _missing(error) from error
+    import jinja2
+
     classifier, metrics = read(folder)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
@@ -131,10 +128,6 @@ def read(folder: Path) -> tuple[Classifier, Metrics]:
 
 def _pairs(metrics: Metrics) -> list[Pair]:
     return hardest_pairs(np.array(metrics.confusion), tuple(metrics.classes))
-
-
-def _missing(error: ImportError) -> UserError:
-    return UserError(f"the card needs {error.name}: pip install 'alexnet-cifar10[evaluate]'")
 
 
 def _interval(bounds: Interval, digits: int = 3) -> str:

@@ -108,9 +108,7 @@ def read(path: Path, classes: tuple[str, ...], remedy: str) -> Predictions:
 
 
 def _pyarrow() -> tuple[Any, Any]:
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise UserError("predictions need pyarrow: pip install 'alexnet-cifar10[parquet]'") from error
+    import pyarrow
+    from pyarrow import parquet
+
     return pyarrow, parquet

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from alexnet import __version__ as VERSION
-from alexnet.arguments import parser
+from alexnet import cli
 from alexnet.paths import ROOT
 from serving.settings import PREFIX, Settings
 
@@ -142,10 +142,11 @@ def test_a_job_gives_a_command_that_exists_and_writes_only_where_it_may(name: st
     (job,) = (item for item in with_pods() if item["metadata"]["name"] == f"alexnet-{name}")
     run = container(job)
     program, *words = run["command"]
-    options = parser().parse_args(words)
-    assert (program, options.command) == ("alexnet", name)
+    assert (program, words[0]) == ("alexnet", name)
+    given = cli.check(words)
+    output = given["output"] if "output" in given else given["options"].output
     writable = {mount["mountPath"] for mount in run["volumeMounts"] if not mount.get("readOnly")}
-    assert any(str(options.output).startswith(f"{place}/") for place in writable)
+    assert any(str(output).startswith(f"{place}/") for place in writable)
     volumes = {volume["name"] for volume in job["spec"]["template"]["spec"]["volumes"]}
     assert {mount["name"] for mount in run["volumeMounts"]} == volumes
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from alexnet import arguments
+from alexnet import cli
 from alexnet.datasets import corruptions as kinds
 from alexnet.evaluation import corruptions
 from alexnet.paths import ROOT
@@ -17,7 +17,7 @@ COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTAL
 def test_every_command_is_understood(command: str) -> None:
     program, *words = command.split()
     assert program == "alexnet"
-    arguments.parser().parse_args(words)
+    cli.check(words)
 
 
 def test_it_says_how_many_images_are_corrupted() -> None:

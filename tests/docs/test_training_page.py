@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from alexnet import arguments
+from alexnet import cli
 from alexnet.paths import ROOT
 from training.recipes import RECIPES
 
@@ -17,7 +17,7 @@ def test_every_command_is_understood(command: str) -> None:
     words = command.split()
     ours = words[words.index("alexnet") + 1 :] if words[0] == "torchrun" else words[1:]
     assert ours[0] in ("train", "export")
-    arguments.parser().parse_args(ours)
+    cli.check(ours)
 
 
 @pytest.mark.parametrize("command", [command for command in COMMANDS if command.startswith("torchrun")])

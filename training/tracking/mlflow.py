@@ -172,12 +172,9 @@ def _require() -> Any:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # since 3.2 it would report to its makers from its import on
     for name, value in _PATIENCE.items():
         os.environ.setdefault(name, value)
-    try:
-        mlflow = importlib.import_module("mlflow")
-        for name in ("mlflow.entities", "mlflow.models", "mlflow.types", "mlflow.onnx"):
-            importlib.import_module(name)
-    except ImportError as error:
-        raise UserError(f"--mlflow needs {error.name}: pip install 'alexnet-cifar10[mlflow]'") from error
+    mlflow = importlib.import_module("mlflow")
+    for name in ("mlflow.entities", "mlflow.models", "mlflow.types", "mlflow.onnx"):
+        importlib.import_module(name)
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)  # it tells of every table that it makes
     return mlflow

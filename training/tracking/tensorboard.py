@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from alexnet.errors import UserError
-
 # What a row calls it, and what TensorBoard does: what shares the word before the slash is shown side by side.
 TAGS: Final = {
     "training_loss": "loss/training",
@@ -31,11 +29,8 @@ class Events:
     name: Final = "TensorBoard"
 
     def __init__(self) -> None:
-        """Raises `UserError` where tensorboard is not installed."""
-        try:
-            self._torch: Any = importlib.import_module("torch.utils.tensorboard")
-        except ImportError as error:
-            raise UserError("--tensorboard needs tensorboard: pip install 'alexnet-cifar10[tensorboard]'") from error
+        """Raises `ImportError` where tensorboard is not installed."""
+        self._torch: Any = importlib.import_module("torch.utils.tensorboard")
         self._writer: Any = None
         self._epochs = 0
         self._clock = 0.0  # when the last epoch that was sent ended, in seconds as of time.time

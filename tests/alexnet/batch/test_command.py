@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from alexnet.batch import command as batch
-from alexnet.batch.command import Request
+from alexnet.batch.command import Options
 from alexnet.batch.pipeline import Predictor
 from alexnet.batch.sources import Part
 from alexnet.batch.table import parts_folder
@@ -55,13 +55,13 @@ def kill_in_the_middle(running: subprocess.Popen[bytes], output: Path, how: sign
 
 
 @pytest.mark.parametrize("kind", ["csv", "parquet"])
-def test_a_killed_run_goes_on_and_ends_the_same(
+def test_a_killed_run_resumes_and_ends_the_same(
     slow: Path, tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if kind == "parquet":
         pytest.importorskip("pyarrow", reason="pyarrow is not installed")
     whole, output = tmp_path / f"whole.{kind}", tmp_path / f"out.{kind}"
-    assert batch.predict(Request([str(FIXTURE)], slow, whole, part=PART)) == 0
+    assert batch.predict([str(FIXTURE)], slow, Options(output=whole, part=PART)) == 0
     with subprocess.Popen(command(slow, output), cwd=ROOT, stderr=subprocess.DEVNULL) as running:
         kept = kill_in_the_middle(running, output, signal.SIGKILL)
     assert running.returncode == -signal.SIGKILL
@@ -77,37 +77,37 @@ def test_a_killed_run_goes_on_and_ends_the_same(
             yield done
 
     monkeypatch.setattr(Predictor, "tables", counting)
-    again = Request([str(FIXTURE)], slow, output, part=PART)
-    with pytest.raises(UserError, match="go on with --resume, or --overwrite it"):
-        batch.predict(again)
-    assert batch.predict(Request([str(FIXTURE)], slow, output, part=PART, resume=True)) == 0
+    with pytest.raises(UserError, match="resume it with --resume, or --overwrite it"):
+        batch.predict([str(FIXTURE)], slow, Options(output=output, part=PART))
+    assert batch.predict([str(FIXTURE)], slow, Options(output=output, part=PART, resume=True)) == 0
     assert computed == sorted(computed)
     assert len(computed) == PARTS - kept
     assert output.read_bytes() == whole.read_bytes()
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([whole.name, output.name])
 
 
-def test_an_interrupted_run_says_how_to_go_on(slow: Path, tmp_path: Path) -> None:
+def test_an_interrupted_run_says_how_to_resume(slow: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     with subprocess.Popen(command(slow, output), cwd=ROOT, stderr=subprocess.PIPE) as running:
         assert kill_in_the_middle(running, output, signal.SIGINT) < PARTS
         assert running.stderr is not None
         errors = running.stderr.read().decode()
     assert running.returncode == 130
-    assert "go on with the same command and --resume" in errors
+    assert "resume with the same command and --resume" in errors
     assert "Traceback" not in errors
 
 
 def test_resuming_what_is_finished_or_has_not_begun(
     tiny: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    request = Request([str(FIXTURE / "cat")], tiny, tmp_path / "out.csv", resume=True)
-    assert batch.predict(request) == 0
-    content = request.output.read_bytes()
+    output = tmp_path / "out.csv"
+    given = [str(FIXTURE / "cat")], tiny, Options(output=output, resume=True)
+    assert batch.predict(*given) == 0
+    content = output.read_bytes()
     assert content.count(b"\n") == 21
-    assert batch.predict(request) == 0
-    assert "is finished; --overwrite predicts anew" in capsys.readouterr().err
-    assert request.output.read_bytes() == content
+    assert batch.predict(*given) == 0
+    assert "is finished; --overwrite predicts again" in capsys.readouterr().err
+    assert output.read_bytes() == content
 
 
 def test_a_run_is_not_resumed_with_another_model_or_other_images(tiny: Path, slow: Path, tmp_path: Path) -> None:
@@ -119,15 +119,15 @@ def test_a_run_is_not_resumed_with_another_model_or_other_images(tiny: Path, slo
         (FIXTURE / "dog", slow, "the images are not those that the run began with"),
     ):
         with pytest.raises(UserError, match=complaint):
-            batch.predict(Request([str(inputs)], model, output, part=PART, resume=True))
+            batch.predict([str(inputs)], model, Options(output=output, part=PART, resume=True))
 
 
 def test_the_output_is_no_input(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(images.encode(images.photo()))
-    request = Request([str(tmp_path)], tiny, tmp_path / "out.csv", overwrite=True)
+    output = tmp_path / "out.csv"
     for _ in range(2):
-        assert batch.predict(request) == 0
-        assert request.output.read_text().count("\n") == 2
+        assert batch.predict([str(tmp_path)], tiny, Options(output=output, overwrite=True)) == 0
+        assert output.read_text().count("\n") == 2
 
 
 def peak_mb(*arguments: str) -> float:

@@ -60,7 +60,7 @@ def test_the_column_is_image_or_the_only_one_or_the_named_one(tmp_path: Path) ->
     assert read(only, count=1) == [b"2"]
     with pytest.raises(UserError, match="several columns of images' bytes; name one with --column, of x, y, n"):
         parquet.count_rows(odd, None)
-    with pytest.raises(UserError, match="--column n is no column of images' bytes; the columns are n, x"):
+    with pytest.raises(UserError, match="--column n is not a column of images' bytes; the columns are n, x"):
         parquet.count_rows(only, "n")
     with pytest.raises(UserError, match="no column of images' bytes"):
         parquet.count_rows(write(tmp_path / "none.parquet", {"path": ["a.png"]}), None)

@@ -53,13 +53,13 @@ def slow(session_path: Path) -> Path:
 
 def test_a_killed_worker_costs_no_row_and_doubles_none(slow: Path, tmp_path: Path) -> None:
     whole, output = tmp_path / "whole.csv", tmp_path / "out.csv"
-    assert batch.predict(batch.Request([str(FIXTURE)], slow, whole, part=PART)) == 0
+    assert batch.predict([str(FIXTURE)], slow, batch.Options(output=whole, part=PART)) == 0
     # As many CPUs as the test is about, wherever it runs.
     code = "import sys; from alexnet.batch import ray_backend; from alexnet.cli import main; "
     code += "ray_backend.usable_cpus = lambda: 2; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "predict", str(FIXTURE), "--model", str(slow), "--output", str(output)]
     with (tmp_path / "log").open("w") as log:
-        running = subprocess.Popen([*command, "--part", str(PART), "--ray"], cwd=ROOT, stdout=log, stderr=log)
+        running = subprocess.Popen([*command, "--part", str(PART), "--ray", "local"], cwd=ROOT, stdout=log, stderr=log)
         try:
             seen: set[int] = set()
             killed, addresses = None, set[str]()

@@ -10,7 +10,7 @@ import pytest
 
 from alexnet.batch import table
 from alexnet.batch.sources import Part, Span
-from alexnet.batch.table import Row, Store, parts_folder
+from alexnet.batch.table import PredictionRow, Store, parts_folder
 from alexnet.errors import ImageError, UserError
 from serving.errors import CODES
 
@@ -25,9 +25,9 @@ def store(tmp_path: Path, plan: dict[str, object] = PLAN, *, resume: bool = Fals
 
 def test_rows_as_csv() -> None:
     rows = [
-        Row('a,"b"\n.png', None, [("cat", 0.75), ("dog", 0.25)], False),
-        Row("x.parquet", 7, [("dog", 0.5), ("cat", 0.5)], True),
-        Row(os.fsdecode(b"\xe9.png"), None, error=ImageError("empty_image", "The image is empty.")),
+        PredictionRow('a,"b"\n.png', None, [("cat", 0.75), ("dog", 0.25)], False),
+        PredictionRow("x.parquet", 7, [("dog", 0.5), ("cat", 0.5)], True),
+        PredictionRow(os.fsdecode(b"\xe9.png"), None, error=ImageError("empty_image", "The image is empty.")),
     ]
     text = table.render(".csv", rows, 2, True).decode()
     assert list(csv.reader(io.StringIO(text))) == [
@@ -40,11 +40,11 @@ def test_rows_as_csv() -> None:
 
 
 def test_a_row_for_json_has_the_words_of_the_service() -> None:
-    assert Row("a", None, [("cat", 1.0)]).describe() == {
+    assert PredictionRow("a", None, [("cat", 1.0)]).describe() == {
         "path": "a",
         "predictions": [{"label": "cat", "score": 1.0}],
     }
-    assert Row("a", 3, error=ImageError("empty_image", "No.")).describe() == {
+    assert PredictionRow("a", 3, error=ImageError("empty_image", "No.")).describe() == {
         "path": "a",
         "row": 3,
         "error": {"code": "empty_image", "message": "No."},
@@ -74,7 +74,7 @@ def test_what_is_there_is_never_touched_unasked(tmp_path: Path) -> None:
     with store(tmp_path, overwrite=True) as parts:
         parts.add(PARTS[0], TABLES[0], 0)
     assert (tmp_path / "out.csv").read_text() == "old"  # until the new one is whole
-    with pytest.raises(UserError, match=r"out.csv.parts is of a run that did not end; go on with --resume"):
+    with pytest.raises(UserError, match=r"out.csv.parts is of a run that did not end: resume it with --resume"):
         store(tmp_path)
     with store(tmp_path, resume=True) as parts:
         assert parts.has(PARTS[0])
@@ -102,7 +102,7 @@ def test_half_a_part_is_no_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("plan", "complaint"),
     [
-        ({"model": "def", "part": 2}, "the run began with model abc, not def; --overwrite begins anew"),
+        ({"model": "def", "part": 2}, "the run began with model abc, not def; --overwrite starts again"),
         ({"model": "abc", "part": 9}, "the run began with part 2, not 9"),
     ],
 )
@@ -129,7 +129,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_is_done(tmp_path: Path, monkeypa
     with store(tmp_path) as parts:
         parts.add(PARTS[0], TABLES[0], 0)
         monkeypatch.setattr(Path, "write_bytes", full)
-        with pytest.raises(UserError, match="No space left on device; when that is mended, go on with --resume"):
+        with pytest.raises(UserError, match="No space left on device; when that is fixed, resume with --resume"):
             parts.add(PARTS[1], TABLES[1], 0)
     assert len(list(parts_folder(tmp_path / "out.csv").glob("0*.csv"))) == 1
 

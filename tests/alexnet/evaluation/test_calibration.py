@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from alexnet.errors import UserError
 from alexnet.evaluation import calibration
 from alexnet.evaluation.calibration import Temperature
 
@@ -101,5 +100,5 @@ def test_the_interval_of_the_error_is_that_of_resampling_and_holds_it() -> None:
 
 def test_fitting_needs_scipy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    with pytest.raises(UserError, match=r"calibration needs scipy.optimize: pip install 'alexnet-cifar10\[train\]'"):
+    with pytest.raises(ImportError, match="scipy"):
         calibration.fit_temperature(np.full((2, 2), 0.5), np.array([0, 1]))

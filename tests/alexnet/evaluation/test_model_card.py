@@ -130,5 +130,5 @@ def test_what_it_needs_is_named(folder: Path, data_root: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, name, None)
     monkeypatch.delitem(sys.modules, "alexnet.evaluation.plots", raising=False)
     monkeypatch.delattr("alexnet.evaluation.plots", raising=False)
-    with pytest.raises(UserError, match=rf"the card needs {name}.*: pip install 'alexnet-cifar10\[evaluate\]'"):
+    with pytest.raises(ImportError, match=name):
         model_card.card(folder, data_root)

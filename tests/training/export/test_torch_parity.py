@@ -37,4 +37,4 @@ def test_a_checkpoint_needs_torch(
     monkeypatch.delitem(sys.modules, "training.export.torch_parity")
     monkeypatch.delattr("training.export.torch_parity")
     assert main(["evaluate", str(model), "--checkpoint", "best.pt"]) == 1
-    assert "--checkpoint needs torch: pip install 'alexnet-cifar10[train]'" in capsys.readouterr().err
+    assert "this needs torch: pip install 'alexnet-cifar10[train]'" in capsys.readouterr().err

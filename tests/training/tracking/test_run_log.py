@@ -317,11 +317,11 @@ def test_a_wrong_address_is_one_line_before_anything_begins(
 @pytest.mark.parametrize(
     ("package", "flags", "complaint"),
     [
-        ("mlflow", ["--mlflow", PAGE_STORE], "--mlflow needs mlflow: pip install 'alexnet-cifar10[mlflow]'"),
+        ("mlflow", ["--mlflow", PAGE_STORE], "this needs mlflow: pip install 'alexnet-cifar10[mlflow]'"),
         (
             "tensorboard",
             ["--tensorboard"],
-            "--tensorboard needs tensorboard: pip install 'alexnet-cifar10[tensorboard]'",
+            "this needs tensorboard: pip install 'alexnet-cifar10[tensorboard]'",
         ),
     ],
 )

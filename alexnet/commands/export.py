@@ -1,0 +1,126 @@
+"""`alexnet export`, `compress` and `report`: a run to a model file, and to a comparison with the published run."""
+
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from alexnet.commands.flags import DEFAULT_DATA, Data, Download, Mlflow, Register, fetch
+from alexnet.errors import UserError
+
+_OUTPUT: Final = Path("models/alexnet/model.onnx")  # where a new model ships from
+_PUBLISHED: Final = Path("docs/runs/published")
+
+Checkpoint = Annotated[Path, Parameter(help="folder of a run (its best.pt), or a .pt file")]
+Output = Annotated[Path, Parameter(help="the ONNX file to write")]
+Rank = Annotated[
+    int | Literal["auto"],
+    Parameter(help="rank of the two large linear layers; auto takes the lowest that is good enough"),
+]
+
+
+def export(
+    checkpoint: Checkpoint,
+    /,
+    *,
+    data: Data = DEFAULT_DATA,
+    download: Download = False,
+    output: Output = _OUTPUT,
+    mlflow: Mlflow = None,
+    register: Register = None,
+) -> None:
+    """Write a checkpoint as one ONNX file, after a check that both answer alike."""
+    from training.export import onnx_export
+    from training.tracking import run_log
+
+    log = run_log.model_log(checkpoint, mlflow, register)
+    log(onnx_export.export(checkpoint, fetch(data, download), output))
+
+
+def compress(
+    checkpoint: Checkpoint,
+    /,
+    *,
+    data: Data = DEFAULT_DATA,
+    download: Download = False,
+    output: Output = _OUTPUT,
+    rank: Rank = "auto",
+    max_drop: Annotated[
+        float, Parameter(validator=Number(gte=0), help="points of macro F1 that may be lost on the validation images")
+    ] = 0.2,
+    precision: Annotated[Literal["int8", "fp16", "fp32"], Parameter(help="fp16 is for CUDA")] = "int8",
+    fine_tune_steps: Annotated[
+        int, Parameter(validator=Number(gte=0), help="steps of distillation from the whole network")
+    ] = 0,
+    conv_ranks: Annotated[
+        str,
+        Parameter(
+            help="ranks of the second convolution (Tucker-2): none, auto for the lowest that are good enough, or R1,R2"
+        ),
+    ] = "none",
+    calibration_from: Annotated[
+        Path | None,
+        Parameter(help="take ranks, temperature and OOD threshold from this file, for a run that held out no images"),
+    ] = None,
+    release: Annotated[
+        bool,
+        Parameter(negative="", help="also write a float16 ONNX file for GPUs, and the weights for `train --init`"),
+    ] = False,
+    latency: Annotated[
+        bool, Parameter(negative="", help="measure the latency of each step, beside AlexNet at 224 pixels")
+    ] = False,
+    threads: Annotated[
+        int | None, Parameter(validator=Number(gte=1), help="threads for the latency; by default as served")
+    ] = None,
+    mlflow: Mlflow = None,
+    register: Register = None,
+) -> None:
+    """Write a checkpoint as the small ONNX file that ships, and show what each step gains and costs."""
+    from training.export import compress as steps
+    from training.tracking import run_log
+
+    log = run_log.model_log(checkpoint, mlflow, register)
+    request = steps.Request(
+        checkpoint,
+        fetch(data, download),
+        output,
+        precision=precision,
+        rank=None if rank == "auto" else rank,
+        conv_ranks=_parse_conv_ranks(conv_ranks),
+        fine_tune_steps=fine_tune_steps,
+        max_drop=max_drop,
+        calibration_from=calibration_from,
+        release=release,
+        latency=latency,
+        threads=threads,
+    )
+    log(steps.compress(request))
+
+
+def report(
+    run: Annotated[
+        Path,
+        Parameter(
+            help="folder with config.json and metrics.csv of `train`, and test/ and validation/ "
+            "of `evaluate --predictions`"
+        ),
+    ] = _PUBLISHED,
+    /,
+    *,
+    published: Annotated[Path, Parameter(help="folder of the published run's files")] = _PUBLISHED,
+    output: Annotated[Path, Parameter(help="folder for reproduction.md and its plots")] = Path("docs"),
+) -> None:
+    """Compare a run with the published one, from their files."""
+    from training.reproduction import report as comparison
+
+    print(comparison.report(run, published, output))
+
+
+def _parse_conv_ranks(given: str) -> tuple[int, int] | Literal["auto"] | None:
+    if given in ("none", "auto"):
+        return "auto" if given == "auto" else None
+    parts = given.split(",")
+    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
+        raise UserError(f"--conv-ranks is {given}: give none, auto, or two integers like 48,96")
+    return int(parts[0]), int(parts[1])

@@ -1,0 +1,35 @@
+"""`alexnet serve`: a model file to answers over HTTP."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+
+def serve(
+    *,
+    model: Annotated[
+        Path | None,
+        Parameter(help="the ONNX file or its folder; by default ALEXNET_MODEL, or the shipped model"),
+    ] = None,
+    host: Annotated[str, Parameter(help="address to listen on; 0.0.0.0 for all")] = "127.0.0.1",
+    port: Annotated[int, Parameter(validator=Number(gte=1, lte=65_535), help="port to listen on")] = 3000,
+    workers: Annotated[
+        int | None,
+        Parameter(validator=Number(gte=0), help="processes; by default ALEXNET_WORKERS, or one for four CPUs"),
+    ] = None,
+) -> None:
+    """Answer over HTTP, as `bentoml serve` does. docs/api.md lists the environment variables that set all else."""
+    from serving import logs, settings
+    from serving.server import supervisor
+
+    if model is not None:
+        model = model.resolve()
+        os.environ["ALEXNET_MODEL"] = str(model / "model.onnx" if model.is_dir() else model)
+    if workers is not None:
+        os.environ["ALEXNET_WORKERS"] = str(workers)
+    found = settings.load()
+    logs.configure(found.log_format)
+    supervisor.serve(host, port, found)

@@ -1,0 +1,80 @@
+"""`alexnet train`: data to a run folder."""
+
+import json
+import os
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+from pydantic import create_model
+
+from alexnet.commands.flags import DEFAULT_DATA, RUNS, Data, Download, Mlflow, fetch
+from alexnet.errors import UserError
+from training.settings import Settings
+
+if TYPE_CHECKING:
+    Flags = Settings
+else:  # without the checks of several settings together: a recipe may set the others
+    Flags = create_model(
+        "Flags",
+        __config__=Settings.model_config,
+        **{name: (field.annotation, field) for name, field in Settings.model_fields.items()},
+    )
+_PUBLISHED = Flags()
+
+
+def train(
+    *,
+    data: Data = DEFAULT_DATA,
+    download: Download = False,
+    output: Annotated[Path | None, Parameter(help="folder of the new run; by default runs/<time>")] = None,
+    resume: Annotated[Path | None, Parameter(help="resume the run in this folder")] = None,
+    recipe: Annotated[
+        Literal["published", "improved", "teacher"] | None,
+        Parameter(help="settings under a name; flags that are given too win; by default published"),
+    ] = None,
+    tensorboard: Annotated[bool, Parameter(negative="", help="write TensorBoard's events into the run folder")] = False,
+    mlflow: Mlflow = None,
+    settings: Annotated[Flags, Parameter(name="*", group="Training settings")] = _PUBLISHED,
+) -> None:
+    """Train a network, or resume a run."""
+    from training import recipes, trainer
+    from training.tracking import run_log
+
+    given = settings.model_dump(exclude_unset=True)
+    if resume:
+        _check_resumed(given, output, recipe)
+    fetch(data, download)
+    folder = resume or output or RUNS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+    place = "" if data == DEFAULT_DATA else f" --data {shlex.quote(str(data))}"
+    try:
+        with run_log.following(tensorboard=tensorboard, mlflow=mlflow) as watch:
+            if resume:
+                folder = trainer.resume(folder, data, given.get("epochs"), watch)
+            else:
+                chosen = recipes.settings(recipe or "published", given)
+                folder = trainer.start(chosen, data, folder, watch, exactly="validation_images" in given)
+    except KeyboardInterrupt:
+        if (folder / "last.pt").exists():
+            print(f"\nstopped after the last whole epoch; resume with: alexnet train --resume {folder}{place}")
+        raise
+    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
+        print(f"done: {folder}; next: alexnet {_next_command(folder, place)}")
+
+
+def _check_resumed(given: dict[str, Any], output: Path | None, recipe: str | None) -> None:
+    fixed = [name for name in sorted(given) if name != "epochs"]
+    fixed += ["output"] * (output is not None) + ["recipe"] * (recipe is not None)
+    if fixed:
+        flag = fixed[0].replace("_", "-")
+        raise UserError(f"--{flag} cannot change when a run is resumed; only --epochs, --data and tracking can")
+
+
+def _next_command(folder: Path, place: str) -> str:
+    """What a finished run is for; `place` is the flag of its data, or nothing."""
+    config = folder / "config.json"  # a run can be resumed from its checkpoint alone
+    if config.exists() and json.loads(config.read_text(encoding="utf-8"))["settings"]["network"] == "teacher":
+        return f"train --recipe improved --teacher {folder}/best.pt{place}"
+    return f"export {folder}{place and f'{place} --output {folder}/model.onnx'}"
