@@ -14,8 +14,8 @@ SEED ?= 0
 serve: .venv/.serving ## answer over HTTP; HOST=127.0.0.1 PORT=3000, VARIANT=gpu for a machine with an NVIDIA GPU
 	$(BIN)/bentoml serve --host $(HOST) --port $(PORT)
 
-test: .venv/.dev ## all tests; those that need the full data set or a browser skip and say so
-	$(BIN)/pytest
+test: .venv/.dev ## all tests, on two CPUs; those that need the full data set or a browser skip and say so; OPTIONS=--cov
+	$(BIN)/pytest -n 2 --dist loadfile $(OPTIONS)
 
 check: .venv/.dev ## format, lint, types, imports, and known vulnerabilities where PyPI can be asked
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy && $(BIN)/lint-imports --no-logo && $(BIN)/python -m deploy.audit

@@ -48,7 +48,7 @@ class Api:
         self._info = model_info.describe(classifier, settings.model, tuple(self._samples)).model_dump(mode="json")
         self._reader = BodyReader(settings, len(classifier.classes), self.pipeline.offload)
         self._model: dict[str, Any] = {"name": classifier.name, "sha256": classifier.sha256}
-        metrics.model_info.labels(**self._model, provider=classifier.provider, degraded=str(classifier.degraded)).set(1)
+        metrics.describe_model(classifier)
         if classifier.degraded:  # the CPU in place of the GPU that was wanted: every answer says so
             self._model["degraded"] = True
 

@@ -22,6 +22,10 @@ REQUEST_ID: Final = "x-request-id"
 JSON_HEADERS: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 _KEY: Final = "alexnet"  # of an ASGI scope
+# Version, trace, parent, flags; zeros alone are invalid, and later versions may add fields.
+_TRACEPARENT: Final = re.compile(
+    rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
+)
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 _LINGER_SECONDS: Final = 2.0
 
@@ -34,6 +38,7 @@ class RequestContext:
     method: str
     route: str
     client: str | None = None
+    trace_id: str | None = None
     status: int = 0
     code: str | None = None
     body_received: bool = False
@@ -43,9 +48,8 @@ def start(scope: Scope, route: str) -> RequestContext:
     """Put the context of a new request into its ASGI scope."""
     has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
     client = scope.get("client")  # by `X-Forwarded-For` where a trusted proxy says it
-    context = RequestContext(
-        _request_id(scope), _method(scope), route, client[0] if client else None, body_received=not has_body
-    )
+    context = RequestContext(_request_id(scope), _method(scope), route, client[0] if client else None, _trace_id(scope))
+    context.body_received = not has_body
     scope[_KEY] = context
     return context
 
@@ -63,13 +67,13 @@ def get(scope: Scope) -> RequestContext:
 
 def record(context: RequestContext, seconds: float, metrics: Metrics, access_log: bool) -> None:
     """Count and log a request whose answer is known."""
-    metrics.requests.labels(context.route, context.method, context.status).inc()
-    metrics.request_seconds.labels(context.route).observe(seconds)
+    metrics.count_request(context.method, context.route, context.status, seconds)
     if context.code:
         metrics.errors.labels(context.code).inc()
     if access_log:
         fields = {
             "request_id": context.request_id,
+            "trace_id": context.trace_id,
             "client": context.client,
             "method": context.method,
             "route": context.route,
@@ -147,6 +151,15 @@ def lingering(receive: Receive, send: Send, context: RequestContext) -> Send:
 
 def _method(scope: Scope) -> str:
     return scope["method"] if scope["method"] in _METHODS else "other"
+
+
+def _trace_id(scope: Scope) -> str | None:
+    """That of the client's `traceparent` (https://www.w3.org/TR/trace-context/), None where it has no valid one."""
+    for name, value in scope["headers"]:
+        if name == b"traceparent":
+            found = _TRACEPARENT.fullmatch(value)
+            return found[1].decode() if found else None
+    return None
 
 
 def _request_id(scope: Scope) -> str:

@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from datetime import datetime
 from typing import Final, Literal
 
 from pythonjsonlogger.json import JsonFormatter
@@ -18,7 +19,7 @@ def configure(log_format: Literal["text", "json"]) -> None:
     """Send all lines of this process to standard output: ours, and the warnings of the libraries."""
     handler = logging.StreamHandler(sys.stdout)
     if log_format == "json":
-        handler.setFormatter(JsonFormatter(_JSON_FIELDS, rename_fields={"asctime": "time", "levelname": "level"}))
+        handler.setFormatter(_AsJson(_JSON_FIELDS, rename_fields={"asctime": "time", "levelname": "level"}))
     else:
         handler.setFormatter(_WithFields(_TEXT))
     logging.root.handlers[:] = [handler]
@@ -32,10 +33,21 @@ def configure(log_format: Literal["text", "json"]) -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-class _WithFields(logging.Formatter):
+class _WithZone(logging.Formatter):
+    """Times as in RFC 3339, with milliseconds and the zone."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+
+
+class _AsJson(_WithZone, JsonFormatter):
+    pass
+
+
+class _WithFields(_WithZone):
     """Appends the fields of a request as `name=value`."""
 
-    _FIELDS = ("request_id", "client", "method", "route", "status", "code", "milliseconds")
+    _FIELDS = ("request_id", "trace_id", "client", "method", "route", "status", "code", "milliseconds")
 
     def format(self, record: logging.LogRecord) -> str:
         fields = [f"{name}={getattr(record, name)}" for name in self._FIELDS if getattr(record, name, None) is not None]

@@ -56,7 +56,7 @@ class ContextMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         metrics, path = self._metrics, scope["path"]
-        request = context.start(scope, path if path in self._paths else "other")
+        request = context.start(scope, _route(path, self._paths))
         request_id = (REQUEST_ID.encode(), request.request_id.encode())
         started = time.perf_counter()
 
@@ -73,7 +73,7 @@ class ContextMiddleware:
                 context.record(request, time.perf_counter() - started, metrics, self._access_log)
             await send(message)
 
-        with metrics.in_progress.track_inprogress():
+        with metrics.active_requests.track_inprogress():
             await self._app(scope, receive_part, send_part)
 
 
@@ -140,6 +140,14 @@ class AuthMiddleware:
             if scheme.lower() != b"bearer" or not any(matches):
                 raise RequestError("unauthorized", "Send a valid key: 'Authorization: Bearer KEY'.")
         await self._app(scope, receive, send)
+
+
+def _route(path: str, paths: Set[str]) -> str:
+    """One of few values for metrics and logs."""
+    for folder in (routes.PAGE_FILES, routes.STATIC_FILES):
+        if path.startswith(folder):
+            return f"{folder}*"
+    return path if path in paths else "other"
 
 
 def _cors(app: ASGIApp, settings: Settings) -> ASGIApp:

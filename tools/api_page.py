@@ -1,17 +1,19 @@
 """The tables of docs/api.md: `python -m tools.api_page` writes them anew.
 
-In: `Settings`, `CODES` and the page. Out: the page, with a table between each pair of markers; the rest of it is
-written by hand.
+In: `Settings`, `CODES`, `Metrics` and the page. Out: the page, with a table between each pair of markers; the rest of
+it is written by hand.
 """
 
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
+from prometheus_client import CollectorRegistry
 from pydantic.fields import FieldInfo
 
 from alexnet.markdown import replace_section
 from alexnet.paths import MODEL, ROOT
 from serving.errors import CODES
+from serving.metrics import Metrics
 from serving.settings import PREFIX, Settings
 
 PAGE: Final = ROOT / "docs" / "api.md"
@@ -20,7 +22,7 @@ _ROOT: Final = MODEL.parent.parent.parent
 
 def render(page: str) -> str:
     """The text of the page with the tables as the code has them."""
-    for name, table in {"settings": settings_table(), "codes": codes_table()}.items():
+    for name, table in {"settings": settings_table(), "codes": codes_table(), "metrics": metrics_table()}.items():
         page = replace_section(page, name, table)
     return page
 
@@ -40,6 +42,17 @@ def codes_table() -> str:
         for name, code in sorted(CODES.items(), key=lambda item: item[1].status)
     ]
     return "\n".join(["| status | code | meaning |", "|---|---|---|", *rows, ""])
+
+
+def metrics_table() -> str:
+    """A row for each metric of the service's own."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    rows = []
+    for family in registry.collect():
+        name = family.name + ("_total" if family.type == "counter" else "")
+        rows.append(f"| `{name}` | {family.type} | {family.documentation} |")
+    return "\n".join(["| metric | type | meaning |", "|---|---|---|", *rows, ""])
 
 
 def _show(value: Any) -> str:

@@ -40,7 +40,7 @@ async def many(session: aiohttp.ClientSession, count: int, image: bytes) -> None
     while not all(task.done() for task in tasks):
         async with session.get(URL + "/metrics") as answer:
             lines = (await answer.text()).splitlines()
-        if any(line.startswith("alexnet_requests_in_progress") and float(line.split()[-1]) > count for line in lines):
+        if any(line.startswith("http_server_active_requests") and float(line.split()[-1]) > count for line in lines):
             print("in flight", flush=True)
             break
     await asyncio.gather(*tasks)

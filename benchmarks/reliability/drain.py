@@ -67,7 +67,7 @@ async def _wait_for_in_progress(session: aiohttp.ClientSession, server: Server, 
     for _ in range(500):
         async with session.get(server.url + "/metrics") as answer:
             for line in (await answer.text()).splitlines():
-                if line.startswith("alexnet_requests_in_progress") and float(line.rpartition(" ")[2]) > count:
+                if line.startswith("http_server_active_requests") and float(line.rpartition(" ")[2]) > count:
                     return
         await asyncio.sleep(0.01)
     raise RuntimeError(f"the service never had {count} requests in progress")

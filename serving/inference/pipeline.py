@@ -226,7 +226,7 @@ class Pipeline:
     def _to_prediction(self, row: Row, top_k: int) -> Prediction:
         probabilities, is_ood, score = row
         prediction = Prediction(rank(probabilities, self._classifier.classes, top_k), is_ood, score)
-        self._metrics.answers.labels(prediction.label).inc()
+        self._metrics.count_prediction(prediction)
         return prediction
 
 

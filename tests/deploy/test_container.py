@@ -31,6 +31,9 @@ def test_the_bento_holds_its_sbom_and_the_checkout_keeps_none(tmp_path: Path, mo
     assert {"bentoml", "onnxruntime"} <= components.keys()
     assert "onnxruntime-gpu" not in components
     assert (packed.parent / "requirements/gpu.txt").exists()  # the same Bento makes both images
+    asked_for = (packed.parents[1] / "env/python/requirements.txt").read_text()
+    assert "\nbentoml==" in asked_for
+    assert "\nonnxruntime==" in asked_for
     assert not (container.ROOT / sbom.FILE).exists()
     ((*_, option, value),) = asked
     assert (option, value) == ("--opt", "no-cache")

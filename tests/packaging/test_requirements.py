@@ -31,7 +31,7 @@ def test_what_ships_has_a_hash(name: str) -> None:
     ("asked", "files"),
     [
         (PROJECT["dependencies"] + EXTRAS["serve"], ["serving.txt", "cpu.txt"]),
-        (EXTRAS["train"] + EXTRAS["dev"] + EXTRAS["corruptions"], ["serving.txt", "train.txt", "sbom.txt", "dev.txt"]),
+        (EXTRAS["train"] + EXTRAS["evaluate"] + EXTRAS["dev"], ["serving.txt", "train.txt", "sbom.txt", "dev.txt"]),
         (EXTRAS["ray"] + EXTRAS["parquet"], ["dev.txt", "ray.txt"]),
     ],
     ids=["serve", "dev", "ray"],

@@ -44,7 +44,7 @@ def metric(server: Server, name: str, **labels: str) -> float:
 def wait_until_in_hand(server: Server, count: int) -> None:
     """Until the service itself says that it has `count` requests in hand besides the question."""
     until = time.monotonic() + 30
-    while metric(server, "alexnet_requests_in_progress") <= count:
+    while metric(server, "http_server_active_requests") <= count:
         assert time.monotonic() < until, "the requests never arrived"
         time.sleep(0.02)
 
@@ -91,7 +91,12 @@ def test_work_that_takes_too_long_is_504_and_there_is_never_more_of_it_than_conf
         assert set(codes) <= {"timed_out", "overloaded"}
         assert metric(server, "alexnet_stage_seconds_count", stage="queue") == began + 1
         assert metric(server, "alexnet_errors_total", code="timed_out") == 1 + codes.count("timed_out")
-        assert metric(server, "alexnet_requests_total", route="/classify", status="504") == 1 + codes.count("timed_out")
+        assert metric(
+            server,
+            "http_server_request_duration_seconds_count",
+            http_route="/classify",
+            http_response_status_code="504",
+        ) == 1 + codes.count("timed_out")
         assert CLIENT.get(server.url + "/readyz").status_code == 200
 
 

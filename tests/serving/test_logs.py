@@ -2,6 +2,10 @@
 
 import json
 import logging
+import os
+import re
+import subprocess
+import sys
 import warnings
 from collections.abc import Iterator
 
@@ -81,3 +85,12 @@ def test_what_pillow_warns_about_an_image_is_not_logged(log_format: str, capsys:
 def test_configuring_twice_does_not_double_the_lines(capsys: pytest.CaptureFixture[str]) -> None:
     logs.configure("text")
     assert len(written("text", capsys).splitlines()) == 1
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_times_have_their_zone(log_format: str) -> None:
+    code = f"from serving import logs; logs.configure({log_format!r}); logs.LOGGER.info('hello')"
+    environment = {**os.environ, "TZ": "Asia/Kolkata"}
+    found = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    (when,) = re.findall(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}\S*?(?=[\" ])", found.stdout)
+    assert when.endswith("+05:30")

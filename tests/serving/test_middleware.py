@@ -22,6 +22,7 @@ from tests.serving.conftest import App
 
 MakeApp = Callable[..., App]
 PICTURE = encode(photo())
+REQUESTS = "http_server_request_duration_seconds"
 PNG = {"content-type": "image/png"}
 
 
@@ -310,14 +311,38 @@ def test_requests_are_counted_by_route_method_and_status_with_few_labels(make_ap
     for number in range(50):
         app.get(f"/scan/{number}")
         app.request(f"M{number}", "/model")
-    assert app.count("alexnet_requests_total", route="/classify", method="POST", status="200") == 1
-    assert app.count("alexnet_requests_total", route="/classify", method="POST", status="415") == 1
-    assert app.count("alexnet_requests_total", route="other", method="GET", status="404") == 50
-    assert app.count("alexnet_requests_total", route="/model", method="other", status="405") == 50
+    assert (
+        app.count(
+            f"{REQUESTS}_count", http_route="/classify", http_request_method="POST", http_response_status_code="200"
+        )
+        == 1
+    )
+    assert (
+        app.count(
+            f"{REQUESTS}_count", http_route="/classify", http_request_method="POST", http_response_status_code="415"
+        )
+        == 1
+    )
+    assert (
+        app.count(f"{REQUESTS}_count", http_route="other", http_request_method="GET", http_response_status_code="404")
+        == 50
+    )
+    assert (
+        app.count(
+            f"{REQUESTS}_count", http_route="/model", http_request_method="other", http_response_status_code="405"
+        )
+        == 50
+    )
     assert app.count("alexnet_errors_total", code="unsupported_format") == 1
-    assert app.count("alexnet_requests_in_progress") == 0
-    series = app.metrics.render().count(b"alexnet_requests_total{")
-    assert series == 4
+    assert app.count("http_server_active_requests") == 0
+    for name in ("page.css", "page.js", "favicon.svg"):
+        app.get(f"/ui/{name}")
+    assert (
+        app.count(f"{REQUESTS}_count", http_route="/ui/*", http_request_method="GET", http_response_status_code="200")
+        == 3
+    )
+    series = app.metrics.render().count(f"{REQUESTS}_count{{".encode())
+    assert series == 5
 
 
 def test_who_has_the_first_byte_of_an_answer_finds_it_counted(make_app: MakeApp) -> None:
@@ -327,7 +352,14 @@ def test_who_has_the_first_byte_of_an_answer_finds_it_counted(make_app: MakeApp)
     async def send(message: dict[str, Any]) -> None:
         if message["type"] == "http.response.start":
             status = str(message["status"])
-            counted.append(app.count("alexnet_requests_total", route="/classify", method="POST", status=status))
+            counted.append(
+                app.count(
+                    f"{REQUESTS}_count",
+                    http_route="/classify",
+                    http_request_method="POST",
+                    http_response_status_code=status,
+                )
+            )
 
     async def receive() -> dict[str, Any]:
         return {"type": "http.request", "body": b"no image", "more_body": False}
@@ -354,6 +386,35 @@ def test_a_log_line_has_the_request_id_and_nothing_of_the_image(
     shown = json.dumps(record.__dict__, default=str)
     assert "private" not in shown
     assert "secret" not in shown
+
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+
+
+@pytest.mark.parametrize(
+    ("traceparent", "trace_id"),
+    [
+        (f"00-{TRACE}-00f067aa0ba902b7-01", TRACE),
+        (f"01-{TRACE}-00f067aa0ba902b7-00-more", TRACE),
+        (f"ff-{TRACE}-00f067aa0ba902b7-01", None),
+        (f"00-{'0' * 32}-00f067aa0ba902b7-01", None),
+        (f"00-{TRACE}-{'0' * 16}-01", None),
+        (f"00-{TRACE.upper()}-00f067aa0ba902b7-01", None),
+        ("nonsense", None),
+    ],
+)
+def test_the_trace_of_a_request_is_logged(
+    traceparent: str,
+    trace_id: str | None,
+    make_app: MakeApp,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    caplog.set_level(logging.INFO, LOGGER.name)
+    make_app().get("/model", headers={"traceparent": traceparent})
+    (record,) = [record for record in caplog.records if record.name == LOGGER.name]
+    assert record.trace_id == trace_id
 
 
 def test_the_access_log_can_be_switched_off(

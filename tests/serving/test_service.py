@@ -329,7 +329,10 @@ def test_metrics_parse_and_count_what_was_asked(client: httpx.Client) -> None:
             if sample.name == name and labels.items() <= sample.labels.items()
         )
 
-    counted = ("alexnet_requests_total", {"route": "/classify", "status": "200"}), ("alexnet_answers_total", {})
+    counted = (
+        ("http_server_request_duration_seconds_count", {"http_route": "/classify", "http_response_status_code": "200"}),
+        ("alexnet_answers_total", {}),
+    )
     before = [count(name, **labels) for name, labels in counted]
     errors = count("alexnet_errors_total", code="truncated_image")
     for _ in range(5):

@@ -60,12 +60,28 @@ def test_the_metrics_of_two_workers_parse_and_add_up(workers: Server) -> None:
         key = (name, frozenset(labels.items()))
         return after[key] - before.get(key, 0)
 
-    assert grown("alexnet_requests_total", route="/classify", method="POST", status="200") == 60
-    assert grown("alexnet_requests_total", route="/classify", method="POST", status="415") == 20
+    assert (
+        grown(
+            "http_server_request_duration_seconds_count",
+            http_route="/classify",
+            http_request_method="POST",
+            http_response_status_code="200",
+        )
+        == 60
+    )
+    assert (
+        grown(
+            "http_server_request_duration_seconds_count",
+            http_route="/classify",
+            http_request_method="POST",
+            http_response_status_code="415",
+        )
+        == 20
+    )
     assert grown("alexnet_errors_total", code="unsupported_format") == 20
     assert grown("alexnet_batch_size_sum") == 60
-    assert grown("alexnet_request_seconds_count", route="/classify") == 80
-    assert grown("alexnet_request_seconds_bucket", route="/classify", le="+Inf") == 80
+    assert grown("http_server_request_duration_seconds_count", http_route="/classify") == 80
+    assert grown("http_server_request_duration_seconds_bucket", http_route="/classify", le="+Inf") == 80
     for (name, labels), value in after.items():  # the buckets of a histogram never shrink
         if name.endswith("_bucket") and ("le", "+Inf") in labels:
             rest = labels - {("le", "+Inf")}

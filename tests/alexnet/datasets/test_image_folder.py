@@ -95,7 +95,7 @@ def test_what_cannot_be_read_is_named_and_left_out_and_only_once_decoded(
         said = capsys.readouterr().err.splitlines()
         assert f"left out: {first}: The JPEG file ends before its last pixel." in said
         assert f"left out: {cats / 'gone.jpg'}: It is not a file, nor a link to one." in said
-        assert any("notes.txt: This is no image of a known format" in line for line in said)
+        assert any("notes.txt: The bytes are not of a known image format" in line for line in said)
         assert said[-1] == f"left out: 1 file in {photos / TRAIN} itself, which is in no class"
         assert len(said) == 4
 

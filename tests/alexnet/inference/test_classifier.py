@@ -362,7 +362,7 @@ def test_many_images_are_a_list_and_of_any_size() -> None:
 
 def test_what_is_no_image_is_said(tmp_path: Path) -> None:
     model = Classifier.load(threads=1)
-    with pytest.raises(ImageError, match="no image of a known format"):
+    with pytest.raises(ImageError, match="not of a known image format"):
         model.predict(b"hello")
     with pytest.raises(FileNotFoundError):
         model.predict(tmp_path / "none.png")

@@ -112,7 +112,11 @@ def test_its_folder_is_its_users_alone_and_goes_with_it(start_service: StartServ
 def test_two_services_of_one_user_do_not_mix_their_metrics(start_service: StartService, tmp_path: Path) -> None:
     def count(server: Server) -> float:
         lines = httpx.get(server.url + "/metrics").text.splitlines()
-        return sum(float(line.split()[-1]) for line in lines if line.startswith('alexnet_requests_total{method="POST"'))
+        return sum(
+            float(line.split()[-1])
+            for line in lines
+            if line.startswith('http_server_request_duration_seconds_count{http_request_method="POST"')
+        )
 
     home = {"BENTOML_HOME": str(tmp_path)}
     with start_service(**home) as first:
