@@ -59,6 +59,12 @@ def compress(
             help="ranks of the second convolution (Tucker-2): none, auto for the lowest that are good enough, or R1,R2"
         ),
     ] = "none",
+    photos: Annotated[
+        Path | None,
+        Parameter(
+            help="development photos that choose the OOD score and its threshold: a folder for each class, and none/"
+        ),
+    ] = None,
     calibration_from: Annotated[
         Path | None,
         Parameter(help="take ranks, temperature and OOD threshold from this file, for a run that held out no images"),
@@ -90,6 +96,7 @@ def compress(
         conv_ranks=_parse_conv_ranks(conv_ranks),
         fine_tune_steps=fine_tune_steps,
         max_drop=max_drop,
+        photos=photos,
         calibration_from=calibration_from,
         release=release,
         latency=latency,

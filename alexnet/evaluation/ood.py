@@ -2,11 +2,12 @@
 
 In: logits float32 [N, classes] and embeddings float32 [N, units] of a network, or scores float [N]. Out: scores float64
 [N], and how well they separate in-distribution images from others. The score is the sum of the energy, which is high
-where no logit is (https://arxiv.org/abs/2010.03759), and the relative Mahalanobis distance of the embedding
-(https://arxiv.org/abs/2106.09022). numpy only.
+where no logit is (https://arxiv.org/abs/2010.03759), and a distance of the embedding from those of training images.
+numpy only; fitting needs scipy.
 """
 
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Final
@@ -19,9 +20,15 @@ from alexnet.evaluation.metrics import OodSet
 from alexnet.inference.classifier import Outputs
 
 Floats = npt.NDArray[np.floating]
+Features = tuple[Floats, Floats]  # logits [N, classes] and embeddings [N, units]
 
 TPR: Final = 0.95  # of the in-distribution images, the fraction that the threshold accepts
 
+MIN_NORM: Final = 1e-6  # of an embedding, which is divided by its norm
+
+_CENTROIDS: Final = 50
+_IMAGES_PER_CENTROID: Final = 10  # at least
+_TINY: Final = 1e-12
 _SHRINKAGE: Final = 1e-3  # of the mean variance, added to each variance, so that the covariance has an inverse
 _DIGITS: Final = 6  # float32 rounding makes later ones depend on the batch size
 _TEMPERATURES: Final = (1.0, 2.0, 5.0, 10.0)
@@ -30,7 +37,9 @@ _DISTANCE_WEIGHTS: Final = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
 
 @dataclass(frozen=True)
 class RelativeMahalanobis:
-    """With y = embedding - `mean`: y·`quadratic`·y + the minimum over classes of y·`linear` + `constant`.
+    """The relative Mahalanobis distance (https://arxiv.org/abs/2106.09022), as a polynomial.
+
+    With y = embedding - `mean`: y·`quadratic`·y + the minimum over classes of y·`linear` + `constant`.
 
     `mean` [units], `quadratic` [units, units], `linear` [units, classes], `constant` [classes], all float32.
     """
@@ -49,6 +58,22 @@ class RelativeMahalanobis:
 
 
 @dataclass(frozen=True)
+class CentroidDistance:
+    """The squared distance of the L2-normalised embedding to the nearest of `centroids` float32 [n, units]."""
+
+    centroids: Floats
+
+    def __call__(self, embeddings: Floats) -> npt.NDArray[np.float64]:
+        """The distance float64 [N]."""
+        products = _normalise(embeddings) @ self.centroids.T.astype(np.float64)
+        distances: npt.NDArray[np.float64] = (1 - 2 * products + np.square(self.centroids).sum(1)).min(1)
+        return distances
+
+
+Distance = RelativeMahalanobis | CentroidDistance
+
+
+@dataclass(frozen=True)
 class OodScore:
     """`energy_slope` times the energy at `energy_temperature`, plus `distance_slope` times the distance, plus `offset`.
 
@@ -56,7 +81,7 @@ class OodScore:
     add up to one.
     """
 
-    distance: RelativeMahalanobis
+    distance: Distance
     energy_temperature: float
     energy_slope: float
     distance_slope: float
@@ -76,8 +101,8 @@ def energy(logits: Floats, temperature: float) -> npt.NDArray[np.float64]:
     return energies
 
 
-def fit_distance(embeddings: Floats, labels: npt.NDArray[np.int64], classes: int) -> RelativeMahalanobis:
-    """The distance by the class means and the shared covariance of training images."""
+def fit_mahalanobis(embeddings: Floats, labels: npt.NDArray[np.int64], classes: int) -> RelativeMahalanobis:
+    """The relative Mahalanobis distance by the class means and the shared covariance of training images."""
     x = embeddings.astype(np.float64)
     mean = x.mean(0)
     y = x - mean
@@ -88,27 +113,38 @@ def fit_distance(embeddings: Floats, labels: npt.NDArray[np.int64], classes: int
     return RelativeMahalanobis(*(part.astype(np.float32) for part in (mean, within - total, linear, constant)))
 
 
-def fit_score(
-    distance: RelativeMahalanobis, in_distribution: Sequence[Floats], outliers: Mapping[str, Sequence[Floats]]
-) -> tuple[OodScore, float]:
-    """The score with the highest mean AUROC over the kinds of `outliers`, and that mean.
+def fit_centroids(embeddings: Floats) -> CentroidDistance:
+    """The distance to the centroids of k-means on training images. Raises `ImportError` where scipy is missing."""
+    from scipy.cluster.vq import kmeans2
 
-    `in_distribution` and each kind of `outliers` are logits and embeddings.
+    count = max(1, min(_CENTROIDS, len(embeddings) // _IMAGES_PER_CENTROID))
+    centroids, labels = kmeans2(_normalise(embeddings), count, minit="++", rng=np.random.default_rng(0))
+    return CentroidDistance(centroids[np.unique(labels)].astype(np.float32))  # no empty clusters
+
+
+def fit_score(
+    distances: Sequence[Distance], in_distribution: Features, comparisons: Sequence[tuple[Features, Features]]
+) -> tuple[OodScore, float]:
+    """The score with the highest mean AUROC over `comparisons`, and that mean.
+
+    A comparison is between in-distribution and OOD images; the score is normalised on the images `in_distribution`.
     """
-    near, far = distance(in_distribution[1]), {kind: distance(rows) for kind, (_, rows) in outliers.items()}
     best: tuple[OodScore, float] | None = None
-    for temperature in _TEMPERATURES:
-        low = energy(in_distribution[0], temperature)
-        high = {kind: energy(logits, temperature) for kind, (logits, _) in outliers.items()}
-        for weight in _DISTANCE_WEIGHTS:
-            slopes = (1 - weight) / max(low.std(), 1e-12), weight / max(near.std(), 1e-12)
-            ours = slopes[0] * low + slopes[1] * near
-            areas = [auroc(ours, slopes[0] * high[kind] + slopes[1] * far[kind]) for kind in outliers]
-            if best is None or np.mean(areas) > best[1]:
-                score = OodScore(distance, temperature, float(slopes[0]), float(slopes[1]), float(-ours.mean()))
-                best = score, float(np.mean(areas))
+    for distance, temperature, weight in itertools.product(distances, _TEMPERATURES, _DISTANCE_WEIGHTS):
+        score = _normalised(distance, temperature, weight, in_distribution)
+        area = float(np.mean([auroc(score(*near), score(*far)) for near, far in comparisons]))
+        if best is None or area > best[1]:
+            best = score, area
     assert best is not None
     return best
+
+
+def _normalised(distance: Distance, temperature: float, weight: float, in_distribution: Features) -> OodScore:
+    logits, embeddings = in_distribution
+    energies, distances = energy(logits, temperature), distance(embeddings)
+    slopes = (1 - weight) / max(energies.std(), _TINY), weight / max(distances.std(), _TINY)
+    offset = -(slopes[0] * energies.mean() + slopes[1] * distances.mean())
+    return OodScore(distance, temperature, float(slopes[0]), float(slopes[1]), float(offset))
 
 
 def measure(in_distribution: Outputs, ood: Outputs, sha256: str | None = None) -> OodSet:
@@ -168,9 +204,15 @@ def _placements(low: Floats, high: Floats) -> npt.NDArray[np.float64]:
     return (below + up_to) / (2 * len(low))
 
 
+def _normalise(embeddings: Floats) -> npt.NDArray[np.float64]:
+    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
+    unit: npt.NDArray[np.float64] = embeddings / np.maximum(norms, MIN_NORM)
+    return unit
+
+
 def _precision(deviations: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The inverse of the covariance of `deviations` [N, units], with a little shrinkage."""
     covariance = deviations.T @ deviations / len(deviations)
-    ridge = max(_SHRINKAGE * np.trace(covariance) / len(covariance), 1e-12)
+    ridge = max(_SHRINKAGE * np.trace(covariance) / len(covariance), _TINY)
     inverse: npt.NDArray[np.float64] = np.linalg.inv(covariance + ridge * np.eye(len(covariance)))
     return inverse

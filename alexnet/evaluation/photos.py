@@ -7,13 +7,14 @@ tell the two kinds by how they were made.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.datasets import folders, loose_images
+from alexnet.datasets import Images, folders, loose_images
 from alexnet.datasets.loose_images import LooseImages
 from alexnet.errors import UserError
 from alexnet.evaluation import calibration, ood
@@ -25,24 +26,44 @@ Predict = Callable[[npt.NDArray[np.uint8]], Outputs]
 NONE: Final = "none"
 
 
+@dataclass(frozen=True)
+class PhotoSet:
+    """Photos of the classes, `none` uint8 [N, height, width, 3] of none of them where there are any, and a digest."""
+
+    images: Images
+    none: npt.NDArray[np.uint8] | None
+    sha256: str
+
+
+def read(folder: Path, classes: Sequence[str], height: int, width: int) -> PhotoSet:
+    """Read a folder of photos, labelled by their places in `classes`.
+
+    Raises `UserError` where a folder is not the name of a class, or nothing can be read.
+    """
+    parts = {name: loose_images.read(folder / name, height, width) for name in _class_folders(folder, classes)}
+    images = Images(
+        np.concatenate([images.pixels for images in parts.values()]),
+        np.concatenate([np.full(len(images), classes.index(name)) for name, images in parts.items()]),
+    )
+    if has_none := NONE not in classes and (folder / NONE).is_dir():
+        parts[NONE] = loose_images.read(folder / NONE, height, width)
+    return PhotoSet(images, parts[NONE].pixels if has_none else None, _digest(parts))
+
+
 def measure(classifier: Classifier, predict: Predict, folder: Path) -> Photos:
     """Accuracy, calibration and OOD detection on the photos in `folder`; `predict` gives the model's outputs.
 
     Raises `UserError` where a folder is not the name of a class, or nothing can be read.
     """
     height, width, _ = classifier.image_shape
-    names = _class_folders(folder, classifier.classes)
-    read = {name: loose_images.read(folder / name, height, width) for name in names}
-    labels = np.concatenate([np.full(len(images), classifier.classes.index(name)) for name, images in read.items()])
-    outputs = predict(np.concatenate([images.pixels for images in read.values()]))
+    found = read(folder, classifier.classes, height, width)
+    labels, outputs = found.images.labels, predict(found.images.pixels)
     correct = outputs.probabilities.argmax(1) == labels
-    classes = {name: Proportion.of(correct[labels == classifier.classes.index(name)]) for name in read}
-    if has_none := NONE not in classifier.classes and (folder / NONE).is_dir():
-        read[NONE] = loose_images.read(folder / NONE, height, width)
-    scored = has_none and outputs.ood_score is not None
+    classes = {classifier.classes[label]: Proportion.of(correct[labels == label]) for label in np.unique(labels)}
+    none = found.none if outputs.ood_score is not None else None
     return Photos(
         name=folder.resolve().name,
-        sha256=_digest(read),
+        sha256=found.sha256,
         accuracy=Proportion.of(correct),
         mean_class_accuracy=float(np.mean([part.value for part in classes.values()])),
         classes=classes,
@@ -51,7 +72,7 @@ def measure(classifier: Classifier, predict: Predict, folder: Path) -> Photos:
             outputs.probabilities, labels
         ),
         refused=None if outputs.is_ood is None else Proportion.of(outputs.is_ood),
-        ood=ood.measure(outputs, predict(read[NONE].pixels)) if scored else None,
+        ood=None if none is None else ood.measure(outputs, predict(none)),
     )
 
 

@@ -81,8 +81,11 @@ class CompressionStep(_Record):
 
 
 class OodFit(_Record):
-    """The constants of the OOD score, and its AUROC on synthetic out-of-distribution images of these `kinds`."""
+    """The constants of the OOD score, and its mean AUROC on the out-of-distribution images, of these `kinds`, that it
+    was chosen on.
+    """
 
+    distance: Literal["mahalanobis", "centroids"] = "mahalanobis"
     energy_temperature: float
     energy_slope: float
     distance_slope: float

@@ -17,7 +17,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from alexnet import environment, files
+from alexnet.datasets.cifar10 import SIDE
 from alexnet.errors import UserError
+from alexnet.evaluation.photos import PhotoSet
+from alexnet.evaluation.photos import read as read_photos
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import Compression, CompressionStep, ModelMetadata, Precision
 from alexnet.markdown import megabytes
@@ -53,9 +56,11 @@ class Request:
     """What to compress, and how.
 
     `rank` is that of the two large linear layers; None chooses it. `conv_ranks` are those of the second convolution
-    (Tucker-2); None leaves it as it is. `calibration_from` is a file of an earlier run whose ranks, temperature and
-    threshold are taken, for a run that held out no images. With `release`, a float16 ONNX file for GPUs and the weights
-    as float16 are written beside `output`. With `latency`, each step's is measured, by `threads`.
+    (Tucker-2); None leaves it as it is. `photos` are a folder that chooses the OOD score and its threshold, too: photos
+    of the classes in folders of their names, and of none of them in `none/`. `calibration_from` is a file of an earlier
+    run whose ranks, temperature and threshold are taken, for a run that held out no images. With `release`, a float16
+    ONNX file for GPUs and the weights as float16 are written beside `output`. With `latency`, that of each step is
+    measured, by `threads`.
     """
 
     checkpoint: Path
@@ -66,6 +71,7 @@ class Request:
     conv_ranks: ConvRanks | Literal["auto"] | None = None
     fine_tune_steps: int = 0
     max_drop: float = 0.2
+    photos: Path | None = None
     calibration_from: Path | None = None
     release: bool = False
     latency: bool = False
@@ -80,6 +86,7 @@ class _Job:
     source: Source
     images: FitImages
     earlier: ModelMetadata | None
+    photos: PhotoSet | None
     steps: Steps
     progress: Progress
 
@@ -108,8 +115,9 @@ def compress(request: Request) -> Path:
     count = len(images.training)
     if request.rank is not None and request.rank > count:
         raise UserError(f"--rank is {request.rank}: give {count} or less, the number of images that it is fitted to")
+    photos = read_photos(request.photos, source.metadata.classes, SIDE, SIDE) if request.photos else None
     with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True)) as progress:
-        job = _Job(request, source, images, earlier, Steps(Path(folder), images.measured, progress), progress)
+        job = _Job(request, source, images, earlier, photos, Steps(Path(folder), images.measured, progress), progress)
         choice, body = _reduce(job)
         products = [_finish(job, body, request.precision, request.output)]
         if request.release:
@@ -164,7 +172,7 @@ def _finish(job: _Job, body: onnx.ModelProto, precision: Precision, path: Path) 
     if job.earlier is not None:
         model, head = head_fit.reuse(body, job.steps.run, job.images.training, job.earlier)
     else:
-        model, head = head_fit.fit(body, job.steps.run, job.images.training, job.images.measured)
+        model, head = head_fit.fit(body, job.steps.run, job.images.training, job.images.measured, job.photos)
     job.steps.add(precision, model)
     return _Product(path, model, precision, head)
 

@@ -12,7 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from alexnet.evaluation.calibration import MIN_ENTROPY, Temperature
-from alexnet.evaluation.ood import OodScore
+from alexnet.evaluation.ood import MIN_NORM, CentroidDistance, OodScore, RelativeMahalanobis
 
 PROBABILITIES: Final = "probabilities"
 UNKNOWN_SCORE: Final = "unknown_score"
@@ -72,19 +72,35 @@ def _temperature_nodes(temperature: Temperature, classes: int, constants: dict[s
 
 def _score_nodes(score: OodScore, constants: dict[str, object]) -> list[onnx.NodeProto]:
     """Nodes that compute `OodScore`; its distance's slope and offset are part of the initializers."""
-    node, distance, slope = helper.make_node, score.distance, score.distance_slope
+    node = helper.make_node
     constants |= {
         "energy_temperature": np.float32(score.energy_temperature),
         "minus_energy_slope": np.float32(-score.energy_slope),
-        "embedding_mean": distance.mean,
-        "ood_quadratic": np.float32(slope * distance.quadratic),
-        "ood_linear": np.float32(slope * distance.linear),
-        "ood_constant": np.float32(slope * distance.constant + score.offset),
     }
-    return [
+    nodes = [
         node("Div", ["logits", "energy_temperature"], ["energy_logits"]),
         node("ReduceLogSumExp", ["energy_logits", "reduced"], ["minus_energy"], keepdims=0),
         node("Mul", ["minus_energy", "minus_energy_slope"], ["energy_term"]),
+    ]
+    if isinstance(score.distance, RelativeMahalanobis):
+        nodes += _mahalanobis_nodes(score.distance, score.distance_slope, score.offset, constants)
+    else:
+        nodes += _centroid_nodes(score.distance, score.distance_slope, score.offset, constants)
+    return [*nodes, node("Add", ["energy_term", "distance_term"], [UNKNOWN_SCORE])]
+
+
+def _mahalanobis_nodes(
+    distance: RelativeMahalanobis, slope: float, offset: float, constants: dict[str, object]
+) -> list[onnx.NodeProto]:
+    """Nodes from `embedding` to `distance_term`: `slope` times the distance, plus `offset`."""
+    node = helper.make_node
+    constants |= {
+        "embedding_mean": distance.mean,
+        "ood_quadratic": np.float32(slope * distance.quadratic),
+        "ood_linear": np.float32(slope * distance.linear),
+        "ood_constant": np.float32(slope * distance.constant + offset),
+    }
+    return [
         node("Sub", ["embedding", "embedding_mean"], ["centred"]),
         node("MatMul", ["centred", "ood_quadratic"], ["transformed"]),
         node("Mul", ["transformed", "centred"], ["products"]),
@@ -92,5 +108,23 @@ def _score_nodes(score: OodScore, constants: dict[str, object]) -> list[onnx.Nod
         node("Gemm", ["centred", "ood_linear", "ood_constant"], ["class_terms"]),
         node("ReduceMin", ["class_terms", "reduced"], ["nearest_class"], keepdims=0),
         node("Add", ["quadratic_term", "nearest_class"], ["distance_term"]),
-        node("Add", ["energy_term", "distance_term"], [UNKNOWN_SCORE]),
+    ]
+
+
+def _centroid_nodes(
+    distance: CentroidDistance, slope: float, offset: float, constants: dict[str, object]
+) -> list[onnx.NodeProto]:
+    """Nodes from `embedding` to `distance_term`: `slope` times the distance, plus `offset`."""
+    node, centroids = helper.make_node, distance.centroids.astype(np.float64)
+    constants |= {
+        "min_norm": np.float32(MIN_NORM),
+        "ood_centroids": np.float32(-2 * slope * centroids.T),
+        "ood_constant": np.float32(slope * (1 + np.square(centroids).sum(1)) + offset),
+    }
+    return [
+        node("ReduceL2", ["embedding", "reduced"], ["norm"], keepdims=1),
+        node("Max", ["norm", "min_norm"], ["positive_norm"]),
+        node("Div", ["embedding", "positive_norm"], ["unit_embedding"]),
+        node("Gemm", ["unit_embedding", "ood_centroids", "ood_constant"], ["centroid_terms"]),
+        node("ReduceMin", ["centroid_terms", "reduced"], ["distance_term"], keepdims=0),
     ]

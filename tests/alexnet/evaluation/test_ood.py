@@ -25,7 +25,7 @@ def test_the_distance_is_that_of_the_definition(monkeypatch: pytest.MonkeyPatch)
     """The least squared Mahalanobis distance from a class, less that from all."""
     monkeypatch.setattr(ood, "_SHRINKAGE", 0.0)
     _, embeddings, labels = cloud(np.random.default_rng(0), 3000)
-    distance = ood.fit_distance(embeddings, labels, 3)
+    distance = ood.fit_mahalanobis(embeddings, labels, 3)
     means = np.stack([embeddings[labels == c].mean(0) for c in range(3)])
     within = np.linalg.inv(np.cov((embeddings - means[labels]).T))
     whole = np.linalg.inv(np.cov(embeddings.T))
@@ -39,20 +39,50 @@ def test_the_distance_is_that_of_the_definition(monkeypatch: pytest.MonkeyPatch)
 def test_the_choice_tells_apart_what_logits_alone_cannot() -> None:
     rng = np.random.default_rng(0)
     logits, embeddings, labels = cloud(rng, 2000)
-    distance = ood.fit_distance(embeddings, labels, 3)
+    distance = ood.fit_mahalanobis(embeddings, labels, 3)
     odd = embeddings[:500].copy()
     odd[:, 3] += 1.5  # no logit depends on it, and in-distribution embeddings are near zero there
-    score, area = ood.fit_score(distance, (logits, embeddings), {"odd": (logits[:500], odd)})
+    near = (logits, embeddings)
+    score, area = ood.fit_score([distance], near, [(near, (logits[:500], odd))])
     assert score.distance_slope > 0
     assert area > 0.95
     assert score(logits, embeddings).mean() == pytest.approx(0, abs=1e-6)
 
 
+def test_the_nearest_centroid_is_that_of_the_direction() -> None:
+    """The length of an embedding does not count; three directions need three centroids."""
+    rng = np.random.default_rng(0)
+    directions = np.eye(3, 6)[rng.integers(0, 3, 300)]
+    embeddings = (directions + rng.normal(0, 0.01, (300, 6))) * rng.uniform(1, 9, (300, 1))
+    distance = ood.fit_centroids(embeddings)
+    assert 3 <= len(distance.centroids) <= 30
+    assert distance(embeddings).max() < 0.01
+    apart = np.array([[0, 0, 0, 5, 0, 0], [-1, 0, 0, 0, 0, 0], [2, 0, 0, 0, 0, 0]], np.float32)
+    np.testing.assert_allclose(distance(apart), [2, 2, 0], atol=0.05)  # of unit vectors at right angles
+    assert np.isfinite(distance(np.zeros((1, 6))))
+
+
+def test_of_two_distances_the_one_that_separates_is_chosen() -> None:
+    rng = np.random.default_rng(0)
+    logits, embeddings, labels = cloud(rng, 2000)
+    distances = [ood.fit_mahalanobis(embeddings, labels, 3), ood.fit_centroids(embeddings)]
+    odd = embeddings[:500].copy()
+    odd[:, 3] += 1.5
+    near = (logits, embeddings)
+    for order in (distances, distances[::-1]):
+        score, _ = ood.fit_score(order, near, [(near, (logits[:500], odd))])
+        assert score.distance is distances[0]
+
+
+@pytest.mark.parametrize("kind", ["mahalanobis", "centroids"])
 @pytest.mark.parametrize("temperature", [Temperature(1.7), Temperature(1.3, 0.35)])
-def test_the_graph_computes_temperature_and_score(temperature: Temperature) -> None:
+def test_the_graph_computes_temperature_and_score(temperature: Temperature, kind: str) -> None:
     rng = np.random.default_rng(0)
     logits, embeddings, labels = cloud(rng, 400)
-    distance = ood.fit_distance(embeddings, labels, 3)
+    distance: ood.Distance = ood.fit_mahalanobis(embeddings, labels, 3)
+    if kind == "centroids":
+        distance = ood.fit_centroids(embeddings)
+        embeddings[0] = 0  # has no direction
     score = ood.OodScore(distance, energy_temperature=2.0, energy_slope=3.0, distance_slope=0.25, offset=1.5)
     shapes = {"logits": ["N", 3], "embedding": ["N", 6]}
     values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]

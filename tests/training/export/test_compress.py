@@ -18,7 +18,7 @@ from safetensors import safe_open
 from alexnet import datasets, files
 from alexnet.datasets import Images
 from alexnet.errors import UserError
-from alexnet.evaluation import calibration, evaluate
+from alexnet.evaluation import calibration, evaluate, photos
 from alexnet.evaluation.calibration import Temperature
 from alexnet.evaluation.evaluate import Request
 from alexnet.inference.classifier import Classifier
@@ -218,6 +218,25 @@ def test_the_weights_start_a_network_of_other_classes(release: Path) -> None:
     load_initial_weights(model, str(release.with_suffix(".safetensors")))
     assert torch.equal(model.network.classifier[6].weight, fresh[6])
     assert not torch.equal(model.network.classifier[4].weight, fresh[4])
+
+
+def test_photos_choose_the_score_and_raise_the_threshold(
+    tmp_path: Path, data_root: Path, small_run: Path, small_file: Path, fixture_images: Images
+) -> None:
+    for name in ("cat", "ship", "none"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number, image in enumerate(fixture_images.pixels[:20]):
+            pixels = image[::-1] if name == "none" else 255 - image  # far from what the run has seen
+            Image.fromarray(pixels).resize((80, 60)).save(tmp_path / "photos" / name / f"{number}.png")
+    output = tmp_path / "model.onnx"
+    request = compress.Request(small_run, data_root, output, rank=16, max_drop=100, photos=tmp_path / "photos")
+    model = Classifier(compress.compress(request))
+    assert model.metadata.compression is not None
+    assert model.metadata.compression.ood.kinds == ("none", "noise", "flat")
+    for images in (held_out(data_root, small_run), photos.read(tmp_path / "photos", model.classes, 32, 32).images):
+        is_ood = model.run(images.pixels).is_ood
+        assert is_ood is not None
+        assert is_ood.mean() <= 0.05
 
 
 def test_the_calibration_of_an_earlier_file_is_taken(
