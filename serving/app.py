@@ -14,11 +14,11 @@ from starlette.responses import JSONResponse, Response
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.prediction import Prediction
 from serving.api import model_info, openapi, pages, routes
+from serving.api.open_inference import OpenInference
 from serving.api.router import Handler
-from serving.body.request import BodyReader
+from serving.body.request import BodyReader, disconnected
 from serving.context import JSON_HEADERS
 from serving.errors import RequestError
-from serving.inference.pending import Disconnected
 from serving.inference.pipeline import Pipeline
 from serving.limits import memory_budget
 from serving.metrics import CONTENT_TYPE, Metrics
@@ -47,6 +47,7 @@ class Api:
         self._samples = pages.find_samples(settings, classifier.classes)
         self._info = model_info.describe(classifier, settings.model, tuple(self._samples)).model_dump(mode="json")
         self._reader = BodyReader(settings, len(classifier.classes), self.pipeline.offload)
+        self._open_inference = OpenInference(classifier, settings, self._memory, self.pipeline)
         self._model: dict[str, Any] = {"name": classifier.name, "sha256": classifier.sha256}
         metrics.describe_model(classifier)
         if classifier.degraded:  # the CPU in place of the GPU that was wanted: every answer says so
@@ -63,6 +64,7 @@ class Api:
             routes.READY: {"GET": self.ready},
             routes.METRICS: {"GET": self.render_metrics},
             routes.OPENAPI: {"GET": self.openapi},
+            **self._open_inference.handlers(),
             **pages.handlers(self._samples, self._settings.model),
         }
 
@@ -70,7 +72,7 @@ class Api:
         """One image: its best classes, best first."""
         with self._memory.hold() as hold:
             images = await self._reader.read(request, hold, batch=False)
-            (result,) = await self.pipeline.classify(images, _disconnected(request))
+            (result,) = await self.pipeline.classify(images, disconnected(request))
         if isinstance(result, RequestError):
             raise result
         return self._respond(result.describe())
@@ -79,7 +81,7 @@ class Api:
         """Many images: for each, in order, its best classes or its error."""
         with self._memory.hold() as hold:
             images = await self._reader.read(request, hold, batch=True)
-            results = await self.pipeline.classify(images, _disconnected(request))
+            results = await self.pipeline.classify(images, disconnected(request))
         for result in results:
             if isinstance(result, RequestError):
                 self.metrics.errors.labels(result.code).inc()
@@ -89,14 +91,14 @@ class Api:
         """One image as the model sees it: a PNG file of its pixels. Classifying that file gives the same scores."""
         with self._memory.hold() as hold:
             images = (await self._reader.read(request, hold, batch=False)).images
-            content = await self.pipeline.preview(images[0], _disconnected(request))
+            content = await self.pipeline.preview(images[0], disconnected(request))
         return Response(content, media_type="image/png")
 
     async def explain(self, request: Request) -> Response:
         """How much each part of one image matters for its best class."""
         with self._memory.hold() as hold:
             images = (await self._reader.read(request, hold, batch=False)).images
-            explanation = await self.pipeline.explain(images[0], _disconnected(request))
+            explanation = await self.pipeline.explain(images[0], disconnected(request))
         return self._respond(explanation)
 
     async def model(self, _: Request) -> Response:
@@ -121,14 +123,6 @@ class Api:
         with self.metrics.stage("encode"):
             content = json.dumps({**body, "model": self._model}, separators=(",", ":"))
             return Response(content, media_type="application/json", headers=JSON_HEADERS)
-
-
-def _disconnected(request: Request) -> Disconnected:
-    async def wait() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    return wait
 
 
 def _batch(results: Sequence[Prediction | RequestError]) -> dict[str, Any]:

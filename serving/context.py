@@ -8,11 +8,12 @@ import asyncio
 import re
 import uuid
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.api import routes
 from serving.errors import RequestError
 from serving.logs import LOGGER
 from serving.metrics import Metrics
@@ -94,7 +95,9 @@ def error_response(error: RequestError, context: RequestContext) -> Response:
         headers["retry-after"] = str(error.retry_seconds)
     if not context.body_received:
         headers["connection"] = "close"
-    body = {"error": {**error.describe(), "request_id": context.request_id}}
+    body: dict[str, Any] = {"error": {**error.describe(), "request_id": context.request_id}}
+    if context.route.startswith(routes.V2):  # whose clients know only texts
+        body = {"error": f"{error.code}: {error}"}
     return JSONResponse(body, error.status, headers)
 
 

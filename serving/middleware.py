@@ -109,7 +109,7 @@ class ClientLimitMiddleware:
         self._in_progress: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] not in routes.WORK:
+        if not routes.is_work(scope["path"]):
             await self._app(scope, receive, send)
             return
         client = (scope["client"] or ("",))[0]
@@ -147,7 +147,9 @@ def _route(path: str, paths: Set[str]) -> str:
     for folder in (routes.PAGE_FILES, routes.STATIC_FILES):
         if path.startswith(folder):
             return f"{folder}*"
-    return path if path in paths else "other"
+    if path in paths:
+        return path
+    return f"{routes.V2}/*" if path.startswith(f"{routes.V2}/") else "other"
 
 
 def _cors(app: ASGIApp, settings: Settings) -> ASGIApp:

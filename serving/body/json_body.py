@@ -26,7 +26,7 @@ def parse(body: bytes, max_images: int, *, batch: bool, one: str, many: str) -> 
 
     Raises `RequestError` `malformed_body`.
     """
-    _check_size(body, max_images)
+    check_size(body, max_commas=4 * max_images + MAX_NESTING)  # a data URL holds a comma of its own
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
@@ -42,23 +42,23 @@ def parse(body: bytes, max_images: int, *, batch: bool, one: str, many: str) -> 
     if images is not None:
         fields[many] = images
     for name in {one, many} & fields.keys():
-        fields[name] = [_to_bytes(image) for image in fields[name]]
+        fields[name] = [to_bytes(image) for image in fields[name]]
     return fields
 
 
-def _check_size(body: bytes, max_images: int) -> None:
+def check_size(body: bytes, max_commas: int) -> None:
     """Raise `RequestError` for a body that no client needs and that would take long to parse.
 
-    A data URL holds a comma of its own, hence two for each image.
+    Nested lists of numbers have a bracket for each few commas.
     """
-    max_commas = 4 * max_images + MAX_NESTING
-    if body.count(b"[") + body.count(b"{") > MAX_NESTING or body.count(b",") > max_commas:
-        raise RequestError("malformed_body", f"The JSON has more than {max_commas} elements or {MAX_NESTING} levels.")
+    max_brackets = max(MAX_NESTING, max_commas // 2)
+    if body.count(b"[") + body.count(b"{") > max_brackets or body.count(b",") > max_commas:
+        raise RequestError("malformed_body", f"The JSON has more than {max_commas} elements or {max_brackets} levels.")
     if len(body) > MAX_NON_ASCII_BYTES and not body.isascii():
         raise RequestError("malformed_body", f"JSON of more than {MAX_NON_ASCII_BYTES} bytes must be ASCII.")
 
 
-def _to_bytes(image: Any) -> bytes | RequestError:
+def to_bytes(image: Any) -> bytes | RequestError:
     """The bytes of a base64 text, with or without a `data:` prefix; white space in it is skipped."""
     if not isinstance(image, str):
         return RequestError("invalid_base64", "An image in JSON is a base64 text.")

@@ -17,6 +17,7 @@ from starlette.requests import ClientDisconnect, Request
 from alexnet.inference.prediction import DEFAULT_TOP_K, MAX_TOP_K
 from serving.body import json_body, multipart
 from serving.errors import RequestError
+from serving.inference.pending import Disconnected
 from serving.inference.pipeline import ClassifyRequest
 from serving.inference.scheduler import Cost
 from serving.settings import Settings
@@ -61,7 +62,7 @@ class BodyReader:
         max_images = self._settings.max_images
         if media_type not in (_MULTIPART, _JSON) and (batch or not _is_raw(media_type)):
             raise _unsupported(media_type, batch)
-        body = await _receive(request, self._settings, hold)
+        body = await receive(request, self._settings, hold)
         if _is_raw(media_type):
             return _to_classify_request({ONE: [body]}, request, 1, self._classes, batch)
         parse = functools.partial(_parse, body, content_type, media_type, max_images, batch)
@@ -70,7 +71,7 @@ class BodyReader:
         return _to_classify_request(fields, request, max_images, self._classes, batch)
 
 
-async def _receive(request: Request, settings: Settings, hold: Hold) -> bytes:
+async def receive(request: Request, settings: Settings, hold: Hold) -> bytes:
     """The whole body. Raises `RequestError` as soon as it is known to be larger than the limit, or late."""
     limit = settings.max_body_bytes
     too_large = RequestError("body_too_large", f"The body is larger than {limit} bytes.")
@@ -91,6 +92,16 @@ async def _receive(request: Request, settings: Settings, hold: Hold) -> bytes:
         message = f"The body did not arrive within {settings.upload_time_limit:g} seconds."
         raise RequestError("upload_too_slow", message) from error
     return body.getvalue()
+
+
+def disconnected(request: Request) -> Disconnected:
+    """Waits until the client of a request whose body has been received is gone."""
+
+    async def wait() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+
+    return wait
 
 
 def _parse(body: bytes, content_type: str, media_type: str, max_images: int, batch: bool) -> Fields:

@@ -76,27 +76,48 @@ class Pipeline:
     async def classify(
         self, request: ClassifyRequest, disconnected: Disconnected | None = None
     ) -> list[Prediction | RequestError]:
-        """For each image of `request` its prediction, or the error that it alone gets.
+        """For each image of `request` its prediction, or the error that it alone gets. Raises as `infer` does."""
+        rows = await self.infer(request.images, disconnected)
+        return [row if isinstance(row, RequestError) else self._to_prediction(row, request.top_k) for row in rows]
+
+    async def infer(
+        self, images: Sequence[bytes | RequestError], disconnected: Disconnected | None = None
+    ) -> list[Row | RequestError]:
+        """For each image file what the model says, or the error that it alone gets.
 
         Raises `RequestError`: `overloaded` when too much waits, `timed_out` when it takes too long, `client_gone` when
         `disconnected` returns first. Small single images are not worth to watch for that.
         """
         asked = time.perf_counter()
         self._admission.check()
-        results: list[Any] = list(request.images)
+        results: list[Any] = list(images)
         small = self._decode_small(results[0]) if len(results) == 1 else None
         if isinstance(small, RequestError):
             return [small]
         if small is not None and self._quick and self._in_flight() == 1 and not self._admission.pending:
             self._observe_wait(asked)
-            return self._name(self._run_model(small[None], True), request.top_k)
+            return list(self._run_model(small[None], True))
         pending = PendingRequest(self._admission, self._scheduler, self._batcher)
         if small is not None:
             pending.infer(small[None], lambda: self._observe_wait(asked), lambda rows: _place(results, [0], rows))
         else:
             pending.decode(self._decode_and_infer(results, pending, asked))
         await pending.wait(self._time_limit, disconnected if small is None else None)
-        return self._name(results, request.top_k)
+        return results
+
+    async def infer_pixels(
+        self, pixels: npt.NDArray[np.uint8], disconnected: Disconnected | None = None
+    ) -> list[Row | RequestError]:
+        """The same for pixels uint8 [N, height, width, 3] RGB of the model's size; no row is an error."""
+        results: list[Any] = [None] * len(pixels)
+        if not results:
+            return results
+        pending = PendingRequest(self._admission, self._scheduler, self._batcher)
+        for first in range(0, len(pixels), MAX_BATCH):
+            part = pixels[first : first + MAX_BATCH]
+            self._infer(part, list(range(first, first + len(part))), results, pending)
+        await pending.wait(self._time_limit, disconnected)
+        return results
 
     async def preview(self, image: bytes | RequestError, disconnected: Disconnected | None = None) -> bytes:
         """The PNG file of the image as the model sees it. Raises `RequestError`, as `classify` does."""
@@ -219,9 +240,6 @@ class Pipeline:
         is_ood = [None] * len(pixels) if outputs.is_ood is None else outputs.is_ood.tolist()
         scores = [None] * len(pixels) if outputs.ood_score is None else outputs.ood_score.tolist()
         return list(zip(outputs.probabilities, is_ood, scores, strict=True))
-
-    def _name(self, rows: Sequence[Any], top_k: int) -> list[Prediction | RequestError]:
-        return [row if isinstance(row, RequestError) else self._to_prediction(row, top_k) for row in rows]
 
     def _to_prediction(self, row: Row, top_k: int) -> Prediction:
         probabilities, is_ood, score = row
