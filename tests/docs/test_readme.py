@@ -35,7 +35,7 @@ def test_the_tree_names_every_top_level_folder_and_each_name_exists() -> None:
     )
     if tracked.returncode:
         pytest.skip("not a git checkout")
-    assert set(tracked.stdout.split()) - named <= {".github"}
+    assert set(tracked.stdout.split()) - named <= {".ci", ".github"}
     assert all((ROOT / name).exists() for name in named)
 
 
