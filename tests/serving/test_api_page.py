@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -67,7 +68,12 @@ def test_every_command_of_the_page_works(command: str, service: Server, tmp_path
 def test_the_python_of_the_page_works(service: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cat.jpg").write_bytes(encode(photo(), "JPEG"))
     monkeypatch.chdir(tmp_path)
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    shown: list[dict[str, list[object]]] = []
-    exec(code.replace("http://127.0.0.1:3000", service.url), {"print": shown.append})
+    with_bentoml, with_triton = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    shown: list[Any] = []
+    exec(with_bentoml.replace("http://127.0.0.1:3000", service.url), {"print": shown.append})
     assert len(shown[0]["predictions"]) == 3
+    pytest.importorskip("tritonclient.http", reason="tritonclient[http] is not installed")
+    code = with_triton.replace("127.0.0.1:3000", service.url.removeprefix("http://"))
+    exec(code.replace("alexnet-cifar10", "tiny"), {"print": shown.append})
+    assert shown[1].shape == (1, 10)
+    assert shown[1].max() == pytest.approx(shown[0]["predictions"][0]["score"], abs=1e-6)
