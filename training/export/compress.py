@@ -48,7 +48,7 @@ CONV_RANKS: Final[tuple[ConvRanks, ...]] = ((32, 64), (48, 96), (64, 128))
 MAX_RANK: Final = 512
 REFERENCE_SIZE: Final = 224  # pixels a side of the AlexNet that latencies are compared with
 
-_RANK_SHARE: Final = 0.5  # of the allowed loss, what the ranks may take
+_RANK_FRACTION: Final = 0.5  # of the allowed loss, for low ranks
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ def compress(request: Request) -> Path:
 
 
 def _reduce(job: _Job) -> tuple[Choice, onnx.ModelProto]:
-    """The network with constants folded and layers of low rank, and its graph, which answers as the network does."""
+    """The network with constants folded and layers of low rank, and its graph, proven to compute the same."""
     request, source, images = job.request, job.source, job.images
     ranks = tuple(rank for rank in RANKS if rank <= len(images.training)) or (len(images.training),)
     conv_ranks = CONV_RANKS if request.conv_ranks == "auto" else (request.conv_ranks,)
@@ -148,7 +148,7 @@ def _reduce(job: _Job) -> tuple[Choice, onnx.ModelProto]:
     search = Search(
         ranks=ranks if request.rank is None else (request.rank,),
         conv_ranks=tuple(pair for pair in conv_ranks if pair is not None),
-        allowed=_RANK_SHARE * request.max_drop / 100,
+        allowed=_RANK_FRACTION * request.max_drop / 100,
         steps=request.fine_tune_steps,
         progress=job.progress,
     )
@@ -184,7 +184,7 @@ def _measure_latencies(job: _Job) -> table.Latencies:
     path = job.steps.save(name, model)
     job.steps.made.insert(0, Step(name, path.stat().st_size, path, count_multiply_adds(model)))
     paths = {step.name: step.path for step in job.steps.made if step.path is not None}
-    return latency.race(paths, job.images.measured.pixels, job.request.threads, job.progress)
+    return latency.measure_latencies(paths, job.images.measured.pixels, job.request.threads, job.progress)
 
 
 def _check_loss(records: Sequence[CompressionStep], products: int, split: str, max_drop: float) -> None:

@@ -1,4 +1,4 @@
-"""Layers of lower rank that answer nearly as the layers that they replace.
+"""Layers of lower rank, with nearly the responses of the layers that they replace.
 
 In: a linear layer or a convolution, and its inputs or responses on real images. Out: two or three smaller layers. Ranks
 are fitted to the responses, not to the weights: where inputs are correlated, these are different problems.

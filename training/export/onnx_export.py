@@ -1,4 +1,4 @@
-"""A checkpoint to one ONNX file, proven to answer as the checkpoint does.
+"""A checkpoint to one ONNX file, proven to compute what the checkpoint does.
 
 In: a run's folder or a `.pt` file of the trainer's. Out: a self-contained ONNX file with input `pixels` uint8
 [N, 32, 32, 3] RGB and output `probabilities` float32 [N, classes], only N dynamic. Preprocessing and softmax are part

@@ -1,4 +1,4 @@
-"""A float32 ONNX graph to one of 8-bit integers that every CPU computes alike, or to float16 for GPUs.
+"""Quantization: a float32 ONNX graph to 8-bit integers that every CPU computes alike, or to float16 for GPUs.
 
 In: a graph with input `pixels` and its first output made by the last layer; training images uint8 [N, 32, 32, 3]. Out:
 a new graph with the same inputs, outputs and metadata. Needs onnx, not torch.
@@ -39,11 +39,10 @@ class _Images(CalibrationDataReader):  # type: ignore[misc]
 
 
 def to_int8(model: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> onnx.ModelProto:
-    """Activations of 8 bits, without sign, over the range that `images` have; weights of 7 bits with one scale each
-    channel.
+    """Unsigned 8-bit activations over the range that `images` cause; signed 7-bit weights, a scale for each channel.
 
-    The last layer stays float32: it is small, and eight bits are few for logits. The same answers come from all
-    kernels of ONNX Runtime, see `SAFE_WEIGHT`.
+    The last layer stays float32: it is small, and logits need more than 8 bits. All kernels of ONNX Runtime compute the
+    same, see `SAFE_WEIGHT`.
     """
     with tempfile.TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder, "float.onnx"), Path(folder, "int8.onnx")
@@ -85,7 +84,7 @@ def largest_weight(model: onnx.ModelProto) -> int:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without advice on standard error that does not fit: the graph needs no preparation."""
+    """Without its advice to prepare the graph, which does not apply."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

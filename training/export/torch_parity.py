@@ -1,7 +1,7 @@
 """Whether ONNX Runtime and torch give the same probabilities.
 
 In: a checkpoint or a network, the classifier of a file, and pixels uint8 [N, 32, 32, 3] RGB. Out: the largest
-difference; or torch's own answers, for `alexnet evaluate` to compare.
+difference; or torch's own probabilities, for `alexnet evaluate` to compare.
 """
 
 from pathlib import Path
@@ -57,7 +57,7 @@ def check_folding(model: AlexNet, folded: FoldedAlexNet, images: npt.NDArray[np.
 
 
 def ask_torch(checkpoint: Path, classifier: Classifier, pixels: npt.NDArray[np.uint8], batch_size: int) -> OtherOutputs:
-    """Torch's answers, calibrated by the file's own temperature; `checkpoint` is a run's folder or a `.pt` file.
+    """Torch's outputs, calibrated by the file's own temperature; `checkpoint` is a run's folder or a `.pt` file.
 
     Raises `UserError` on a bad checkpoint, or one that the file of `classifier` was not exported from.
     """

@@ -20,7 +20,7 @@ _LINEAR_PLACES = (1, 4, 6)  # of the linear layers in torchvision's classifier
 
 
 def save_weights(path: Path, network: FoldedAlexNet, model: AlexNet, metadata: ModelMetadata) -> None:
-    """Write the weights of `network`, which was made of `model`, with `metadata`."""
+    """Write the weights of `network`, folded from `model`, with `metadata`."""
     tensors = {name: value.half().contiguous() for name, value in unfold(network, model).items()}
     save_file(tensors, path, metadata.to_props())
 

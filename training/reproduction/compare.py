@@ -4,9 +4,9 @@ In: the values that `training.reproduction.runs` reads. Out: the printed validat
 candidates for the published F1, the best epochs, and checks against limits that were set before the run. numpy only.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 
@@ -15,35 +15,14 @@ from alexnet.evaluation.metrics import Metrics, Split
 from alexnet.evaluation.predictions import Predictions
 from alexnet.markdown import Floats
 from training.reproduction import f1
+from training.reproduction.checks import DECIMALS, Check, Status, check_curves, check_test
 from training.reproduction.runs import Curves, Published, Run
-
-# The limits were set before the run.
-CHECKED_EPOCHS: Final = (5, 10, 20, 30)
-ACCURACY_LIMIT: Final = 0.01
-LOSS_LIMIT: Final = 0.05
-TEST_ACCURACY: Final = 0.893
-CLASS_LIMIT: Final = 0.04
 
 # How near a candidate's excess over the accuracy must come to the published one: the rounding of that (0.0005 in each
 # class accuracy), and as much again, since ours is another model.
 F1_TOLERANCE: Final = 0.001
 
 _ROUNDING: Final = 0.0005  # of the published values, which have three decimals
-_DECIMALS: Final = 9  # to which values are rounded before they are compared: 0.93 - 0.89 is not more than 0.04
-
-Status = Literal["PASS", "FAIL", "not reached yet"]
-
-
-@dataclass(frozen=True)
-class Check:
-    """A check of the verdict; `ours` is None where the run has not come so far."""
-
-    name: str
-    published: float
-    ours: float | None
-    required: str
-    status: Status
-    nearest: int | None = None  # the published epoch that ours is nearest to
 
 
 @dataclass(frozen=True)
@@ -128,7 +107,7 @@ def compare(
         class_accuracy=class_accuracy,
         published_f1_excess=published.facts.f1 - published.mean_class_accuracy,
         candidates=_candidates(run, predictions),
-        checks=[*_check_curves(run, pooled, published), *_check_test(run, published, class_accuracy)],
+        checks=[*check_curves(run, pooled, published), *check_test(run, published, class_accuracy)],
         others=tuple(others),
     )
 
@@ -168,7 +147,7 @@ def _best(ours: Curves, pooled: Floats, theirs: Curves, unpooled: Floats) -> lis
 
 
 def _highest(values: Floats) -> list[int]:
-    rounded = values.round(_DECIMALS)
+    rounded = values.round(DECIMALS)
     return [int(row) + 1 for row in np.flatnonzero(rounded == rounded.max())]
 
 
@@ -189,35 +168,3 @@ def _candidates(run: Run, predictions: Mapping[Split, Predictions]) -> list[Cand
 
 def _mean_class_accuracy(metrics: Metrics) -> float:
     return float(np.mean([scores.accuracy for scores in metrics.classes.values()]))
-
-
-def _check_curves(run: Run, pooled: Floats, published: Published) -> Iterator[Check]:
-    wanted, found = len(published.curves), len(run.curves)
-    # The reader has checked that each row has its seconds.
-    yield Check(
-        "epochs, each with its seconds", wanted, found, str(wanted), "PASS" if found >= wanted else "not reached yet"
-    )
-    for what, ours, theirs, limit in (
-        ("accuracy, pooled", pooled, published.curves.validation_accuracy, ACCURACY_LIMIT),
-        ("training loss", run.curves.training_loss, published.curves.training_loss, LOSS_LIMIT),
-    ):
-        for epoch in CHECKED_EPOCHS:
-            name, target = f"{what}, epoch {epoch}", float(theirs[epoch - 1])
-            if epoch > found:
-                yield Check(name, target, None, f"within {limit}", "not reached yet")
-            else:
-                value = float(ours[epoch - 1])
-                nearest = int(np.abs(theirs - value).argmin()) + 1
-                yield Check(name, target, value, f"within {limit}", _within(value, target, limit), nearest)
-
-
-def _check_test(run: Run, published: Published, class_accuracy: dict[str, tuple[float, float]]) -> Iterator[Check]:
-    accuracy = run.test.accuracy
-    status: Status = "PASS" if accuracy >= TEST_ACCURACY else "FAIL"
-    yield Check("test accuracy", published.mean_class_accuracy, accuracy, f"at least {TEST_ACCURACY}", status)
-    for name, (theirs, ours) in class_accuracy.items():
-        yield Check(f"test accuracy, {name}", theirs, ours, f"within {CLASS_LIMIT}", _within(ours, theirs, CLASS_LIMIT))
-
-
-def _within(ours: float, theirs: float, limit: float) -> Status:
-    return "PASS" if round(abs(ours - theirs), _DECIMALS) <= limit else "FAIL"

@@ -12,7 +12,8 @@ import numpy as np
 
 from alexnet.markdown import Floats, curve_table, difference, enumerate_words, items, number, short_number, table
 from training.reproduction import seeds
-from training.reproduction.compare import F1_TOLERANCE, Check, Comparison
+from training.reproduction.checks import Check
+from training.reproduction.compare import F1_TOLERANCE, Comparison
 
 # Relative to the page.
 PLOTS: Final = {

@@ -91,7 +91,7 @@ class DataFile(BaseModel):
 
 
 class DataCopy(BaseModel):
-    """`data.json`: what our copy of CIFAR-10 is made of."""
+    """`data.json`: the provenance of our copy of CIFAR-10."""
 
     approximate_classes: dict[str, int]
     files: dict[str, DataFile]
@@ -107,7 +107,7 @@ class Published:
 
     @property
     def mean_class_accuracy(self) -> float:
-        """The mean of the class accuracies: the accuracy, where every class has as many images."""
+        """The mean of the class accuracies: the accuracy, where all classes have the same number of images."""
         return float(np.mean(list(self.facts.class_accuracy.values())))
 
 

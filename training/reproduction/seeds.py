@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet.markdown import difference, enumerate_words, number, short_number
-from training.reproduction.compare import CLASS_LIMIT, Comparison
+from training.reproduction.checks import CLASS_LIMIT
+from training.reproduction.compare import Comparison
 from training.reproduction.runs import Run
 
 

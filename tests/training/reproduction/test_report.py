@@ -1,4 +1,4 @@
-"""Numbers to pictures, and the files of a run to the report on it."""
+"""The files of a run to the report on it, with its plots."""
 
 import json
 import math
@@ -74,7 +74,7 @@ def test_the_same_files_give_the_same_report(measured_run: Path, tmp_path: Path)
     assert _contents(tmp_path / "first") == first
 
 
-def test_another_run_gives_other_pictures(own_run: Path, measured_run: Path, tmp_path: Path) -> None:
+def test_another_run_gives_other_plots(own_run: Path, measured_run: Path, tmp_path: Path) -> None:
     lines = (own_run / "metrics.csv").read_text().splitlines()
     cells = lines[-1].split(",")
     lines[-1] = ",".join([cells[0], "0.5", "0.8", "0.4", *cells[4:]])
