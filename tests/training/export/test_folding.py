@@ -66,3 +66,15 @@ def test_batch_normalisation_is_part_of_the_convolution_before_it() -> None:
     folded = folding.fold_batch_norm(layers)
     assert [type(layer) for layer in folded] == [nn.Conv2d, nn.ReLU, nn.MaxPool2d, nn.Conv2d]
     torch.testing.assert_close(folded(images), expected, atol=1e-5, rtol=0)
+
+
+def test_a_network_whose_first_convolution_sees_the_image_has_no_resize(fixture_images: Images) -> None:
+    torch.manual_seed(0)
+    model = AlexNet(10, 63, width=WIDTH).eval()
+    model.preprocess.input_size = 32
+    model.network.features[0] = nn.Conv2d(3, model.network.features[0].out_channels, 4, padding=1)
+    pixels = torch.from_numpy(fixture_images.pixels[:4])
+    folded = FoldedAlexNet(model).eval()
+    assert folded.resize is None
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(pixels)[0], model(pixels), atol=1e-5, rtol=0)
