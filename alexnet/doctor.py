@@ -1,7 +1,7 @@
-"""What is here, whether it fits together, and what to do where it does not: `alexnet doctor`.
+"""`alexnet doctor`: what is installed and configured, whether it fits together, and what to do where it does not.
 
-In: this machine (surroundings.py), the settings in the environment, the data set, a model file and its `metrics.json`.
-Out: a finding for each, as a table or as JSON. Reads only, needs no torch, and asks nobody over a network.
+In: this machine (machine.py), the settings in the environment, the data set, a model file and its `metrics.json`.
+Out: a finding for each, as a table or as JSON. Reads only, needs no torch, and makes no connection.
 """
 
 import dataclasses
@@ -14,23 +14,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from alexnet import datasets, surroundings
+from alexnet import datasets, machine
 from alexnet.datasets import Cifar10, ImageFolder, cifar10, folders
 from alexnet.errors import UserError, printable
 from alexnet.evaluation.metrics import FILE_NAME, Metrics
+from alexnet.machine import Finding
 from alexnet.markdown import megabytes
-from alexnet.surroundings import Finding
 
 _IMAGES: Final = 10_000  # in each file of CIFAR-10
 _COLOURS: Final = {"ok": "green", "note": "yellow", "problem": "bold red"}
 
 
 def examine(model: Path, data_root: Path, runs: Path) -> list[Finding]:
-    """Everything that can be found without computing much: some seconds."""
+    """All findings, in a few seconds."""
     return [
-        *surroundings.look(),
-        surroundings.scratch(),
-        surroundings.disk(runs),
+        *machine.look(),
+        machine.scratch(),
+        machine.disk(runs),
         environment_variables(),
         data_set(data_root),
         *model_file(model),
@@ -92,9 +92,9 @@ def data_set(root: Path) -> Finding:
         assert isinstance(data, Cifar10)
         return _cifar10(subject, data)
     except datasets.AbsentError as error:
-        return Finding(subject, "note", *_halves(str(error)))
+        return Finding(subject, "note", error.problem, error.remedy)
     except UserError as error:
-        return Finding(subject, "problem", *_halves(str(error)))
+        return Finding(subject, "problem", error.problem, error.remedy)
 
 
 def _cifar10(subject: str, data: Cifar10) -> Finding:
@@ -112,7 +112,7 @@ def _cifar10(subject: str, data: Cifar10) -> Finding:
         return Finding(subject, "problem", "; ".join(missing + damaged), remedy)
     images = sum(sizes.values()) // record
     if set(sizes.values()) != {_IMAGES * record}:
-        return Finding(subject, "note", f"{images:,} images", f"CIFAR-10 has {_IMAGES * len(names):,}: is it a part?")
+        return Finding(subject, "note", f"{images:,} images", f"CIFAR-10 has {_IMAGES * len(names):,}: is it a subset?")
     return Finding(subject, "ok", f"complete: {images:,} images")
 
 
@@ -133,18 +133,18 @@ def model_file(path: Path) -> list[Finding]:
     except ImportError:
         return []  # said where ONNX Runtime is looked at
     except UserError as error:
-        return [Finding("model", "problem", *_halves(str(error)))]
+        return [Finding("model", "problem", error.problem, error.remedy)]
     found = (
         f"{classifier.name}, {len(classifier.classes)} classes ({', '.join(classifier.classes)}), "
         f"{megabytes(path.stat().st_size)}, sha256 {classifier.sha256}"
     )
     findings = [Finding("model", "ok", f"{path}: {found}"), _measured(path, classifier.sha256)]
-    if surroundings.NVIDIA.is_dir():
+    if machine.NVIDIA.is_dir():
         try:
             Classifier(path, gpu="require")
             findings.append(Finding("GPU", "ok", "ONNX Runtime computes on it"))
         except UserError as error:
-            findings.append(Finding("GPU", "problem", *_halves(str(error))))
+            findings.append(Finding("GPU", "problem", error.problem, error.remedy))
     return findings
 
 
@@ -158,10 +158,4 @@ def _measured(model: Path, sha256: str) -> Finding:
         return Finding("accuracy", "problem", f"{path} is damaged", again)
     if metrics.model.sha256 != sha256:
         return Finding("accuracy", "problem", f"{path} is of another model, sha256 {metrics.model.sha256}", again)
-    return Finding("accuracy", "ok", f"{metrics.accuracy:.4f} on {metrics.data.images:,} images, of this very file")
-
-
-def _halves(complaint: str) -> tuple[str, str]:
-    """What is wrong, and the remedy, of the one line of a `UserError`."""
-    wrong, _, remedy = complaint.rpartition("; ")
-    return wrong or complaint, remedy if wrong else ""
+    return Finding("accuracy", "ok", f"{metrics.accuracy:.4f} on {metrics.data.images:,} images, of this file")

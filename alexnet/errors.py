@@ -15,7 +15,14 @@ IMAGE_CODES: Final = {
 
 
 class UserError(Exception):
-    """A mistake that its user can fix; the text is one line that says what is wrong and what to do."""
+    """A mistake that its user can fix; the text is one line: what is wrong (`problem`), and what to do (`remedy`, or in
+    `problem` too).
+    """
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        super().__init__(f"{problem}; {remedy}" if remedy else problem)
+        self.problem = problem
+        self.remedy = remedy
 
 
 class ImageError(Exception):

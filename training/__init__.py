@@ -42,5 +42,5 @@
     predictions.py        rows -> predictions.csv            (batch.py is the command; bars.py, for the terminal)
 
 `__main__.py` is the `alexnet` command, `arguments.py` its flags. Steps talk through files, and each imports only what
-it needs. `doctor.py` tells what is here and whether it fits (the machine: surroundings.py).
+it needs. `doctor.py` tells what is here and whether it fits (the machine: machine.py).
 """

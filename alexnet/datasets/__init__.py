@@ -45,14 +45,14 @@ def open(root: Path, *, download: bool = False) -> Dataset:
         if (parts := folders.find_parts(root)) is not None:
             return ImageFolder(root, parts)
     elif root.exists():
-        raise UserError(f"--data {root} is a file: unpack it if it is an archive, and give the folder")
+        raise UserError(f"--data {root} is a file", "unpack it if it is an archive, and give the folder")
     if download:
         return Cifar10(root, fetch_cifar10(root))
     if not root.is_dir():
         raise AbsentError(
-            f"--data {root}: no such folder; give one with CIFAR-10 or your own images, or --download to get CIFAR-10"
+            f"--data {root}: no such folder", "give one with CIFAR-10 or your own images, or --download to get CIFAR-10"
         )
     raise AbsentError(
-        f"--data {root} has no data set; put the images of each class into {root}/{folders.TRAIN}/<class>/, "
-        "or give --download to get CIFAR-10"
+        f"--data {root} has no data set",
+        f"put the images of each class into {root}/{folders.TRAIN}/<class>/, or give --download to get CIFAR-10",
     )

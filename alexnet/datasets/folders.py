@@ -76,7 +76,7 @@ def find_parts(root: Path) -> dict[str, Path] | None:
     for part, names in _PART_NAMES.items():
         there = [found[name] for name in names if name in found]
         if len(there) > 1:
-            raise UserError(f"{root} has {there[0].name}/ and {there[1].name}/; keep one of them as {part}/")
+            raise UserError(f"{root} has {there[0].name}/ and {there[1].name}/", f"keep one of them as {part}/")
         if there:
             parts[part] = there[0]
     if TRAIN in parts or TEST in parts:
@@ -91,15 +91,15 @@ def class_folders(folder: Path) -> dict[str, Path]:
     Raises `UserError` where `folder` is absent, and on two folders of one name, or a name that cannot be printed.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; put the images of each class into {folder}/<class>/")
+        raise UserError(f"{folder}: no such folder", f"put the images of each class into {folder}/<class>/")
     found: dict[str, Path] = {}
     for item in visible(folder):
         if item.is_dir():
             name = unicodedata.normalize("NFC", item.name)
             if name in found or not name.isprintable():
                 raise UserError(
-                    f"{item.path!r}: cannot be the name of a class (it cannot be printed, or another folder has the "
-                    "same); rename the folder"
+                    f"{item.path!r}: cannot name a class (it cannot be printed, or another folder has this name)",
+                    "rename the folder",
                 )
             found[name] = Path(item)
     return dict(sorted(found.items()))

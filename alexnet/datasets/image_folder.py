@@ -64,7 +64,7 @@ class ImageFolder(Dataset):
         names = tuple(folders.class_folders(folder))
         if len(names) < 2:
             has = f"has one class, {names[0]}" if names else "has no classes"
-            raise UserError(f"{folder} {has}; two are needed at least, each in a folder of its name")
+            raise UserError(f"{folder} {has}", "two are needed at least, each in a folder of its name")
         for part in (VALIDATION, TEST):
             if part in self.parts:
                 check_classes(self.parts[part], names)

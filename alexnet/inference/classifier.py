@@ -62,7 +62,7 @@ class Classifier:
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise UserError(f"{path}: {error.strerror}; make a model with `alexnet export RUN`") from error
+            raise UserError(f"{path}: {error.strerror}", "make a model with `alexnet export RUN`") from error
         self.threads: int = threads or usable_cpus()
         self.concurrency: int = 1
         try:
@@ -73,7 +73,7 @@ class Classifier:
                 self.concurrency = self.threads
         except Exception as error:
             raise UserError(
-                f"{path}: not a whole ONNX file ({type(error).__name__}); fetch or export it again"
+                f"{path}: not a whole ONNX file ({type(error).__name__})", "fetch or export it again"
             ) from error
         self.degraded: bool = gpu != "never" and self.provider != CUDA
         if self.degraded and gpu == "require":
@@ -83,7 +83,7 @@ class Classifier:
             self.metadata: ModelMetadata = ModelMetadata.from_props(self._session.get_modelmeta().custom_metadata_map)
         except ValueError as error:
             raise UserError(
-                f"{path}: its metadata are missing or damaged ({error}); export it with `alexnet export RUN`"
+                f"{path}: its metadata are missing or damaged ({error})", "export it with `alexnet export RUN`"
             ) from error
         self.name: str = self.metadata.name
         self.classes: tuple[str, ...] = self.metadata.classes
@@ -94,7 +94,7 @@ class Classifier:
             self.image_shape: tuple[int, int, int] = (height, width, 3)
             problem = self._wrong_outputs()
         if problem is not None:
-            raise UserError(f"{path}: {problem}; export it with `alexnet export RUN`")
+            raise UserError(f"{path}: {problem}", "export it with `alexnet export RUN`")
 
     @classmethod
     def load(

@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,7 @@ import pytest
 
 import alexnet
 import training
+from alexnet import cli
 from alexnet.cli import main
 from alexnet.paths import ROOT
 from tests.conftest import FIXTURE, WIDTH
@@ -251,6 +254,14 @@ def test_without_training_and_serving_the_others_answer(
     assert done.stderr.count("\n") == (1 if complaint else 0)
 
 
+def test_a_missing_package_is_in_the_extra_that_is_named() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    other_names = {"circus": "kantoku", "mlflow": "mlflow-skinny", "prometheus_client": "prometheus-client"}
+    for module, extra in cli._EXTRAS.items():
+        names = [re.split(r"[\[<>=;]", line)[0] for line in project["optional-dependencies"][extra]]
+        assert module in ("training", "serving") or other_names.get(module, module) in names
+
+
 @pytest.mark.parametrize(("encoding", "name"), [("ascii", "caf\u00e9"), ("latin-1", "\u732b"), ("ascii", "\U0001f431")])
 def test_a_stream_of_another_encoding_takes_every_name(tmp_path: Path, encoding: str, name: str) -> None:
     cat = tmp_path / f"{name}.png"
@@ -298,7 +309,7 @@ def test_a_zip_or_a_checkpoint_in_the_place_of_data_or_model_is_one_line(
     for command in (["evaluate"], ["train"], ["evaluate", "--download"], ["card"]):
         assert main([*command, "--data", str(archive)]) == 1
         errors = capsys.readouterr().err
-        assert f"--data {archive} is a file: unpack it" in errors
+        assert f"--data {archive} is a file; unpack it" in errors
         assert errors.count("\n") == 1
     for command in (["predict", str(archive), "--model", str(small_run / "best.pt")], ["evaluate", str(archive)]):
         assert main(command) == 1

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from alexnet import doctor, files, surroundings
+from alexnet import doctor, files, machine
 from alexnet.cli import main
 from alexnet.datasets import cifar10
+from alexnet.machine import Finding
 from alexnet.paths import ROOT
-from alexnet.surroundings import Finding
 from tests.alexnet.datasets.test_image_folder import put
 
 MODEL = ROOT / "models" / "alexnet" / "model.onnx"
@@ -76,9 +76,9 @@ def test_a_model_that_cannot_be_served_is_a_problem_with_its_remedy(tmp_path: Pa
 
 
 def test_a_gpu_that_onnx_runtime_cannot_use_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    if any(surroundings.NVIDIA.glob("*")):
+    if any(machine.NVIDIA.glob("*")):
         pytest.skip("there is a GPU")
-    monkeypatch.setattr(surroundings, "NVIDIA", tmp_path)  # as if the driver showed one
+    monkeypatch.setattr(machine, "NVIDIA", tmp_path)  # as if the driver showed one
     finding = doctor.model_file(MODEL)[-1]
     assert (finding.subject, finding.status) == ("GPU", "problem")
     assert "cannot be used" in finding.found

@@ -62,7 +62,7 @@ def test_what_is_no_data_set_is_said_and_nothing_is_made(tmp_path: Path) -> None
     with zipfile.ZipFile(archive, "w") as file:
         file.writestr("train/cat/1.txt", "x")
     for download in (False, True):
-        with pytest.raises(UserError, match=r"photos\.zip is a file: unpack it if it is an archive, and give"):
+        with pytest.raises(UserError, match=r"photos\.zip is a file; unpack it if it is an archive, and give"):
             datasets.open(archive, download=download)
 
 

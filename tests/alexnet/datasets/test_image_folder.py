@@ -160,8 +160,8 @@ def _twice(photos: Path) -> None:
             _foreign,
             "{photos}/test has the class wolf, which is not among those trained on (cat, dog): rename",
         ),
-        (_bytes, "cannot be the name of a class (it cannot be printed"),
-        (_twice, "cannot be the name of a class (it cannot be printed, or another folder has the same)"),
+        (_bytes, "cannot name a class (it cannot be printed"),
+        (_twice, "cannot name a class (it cannot be printed, or another folder has this name)"),
     ],
 )
 def test_a_mistake_is_one_line_with_the_remedy(photos: Path, change: Callable[[Path], None], complaint: str) -> None:

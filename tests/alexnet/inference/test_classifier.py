@@ -249,8 +249,8 @@ def test_cuda_that_pip_installed_is_looked_for_when_a_gpu_is_wanted(
 @pytest.mark.parametrize("module", ["alexnet.inference.classifier", "alexnet.doctor"])
 def test_onnx_runtime_reports_to_nobody(module: str, tiny_model: Path, tmp_path: Path) -> None:
     # Its telemetry begins with a device id and a queue of reports in the home folder.
-    code = f"import sys; from pathlib import Path; import {module}; from alexnet import surroundings\n"
-    code += "surroundings.runtime()\n"
+    code = f"import sys; from pathlib import Path; import {module}; from alexnet import machine\n"
+    code += "machine.runtime()\n"
     code += "from alexnet.inference.classifier import Classifier; Classifier(Path(sys.argv[1]), threads=1)"
     kept = {name: value for name, value in os.environ.items() if name not in ("CI", "ORT_DISABLE_TELEMETRY")}
     environment = {**kept, "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), "PYTHONDONTWRITEBYTECODE": "1"}

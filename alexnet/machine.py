@@ -1,7 +1,7 @@
-"""What a machine has for us, as findings of `alexnet doctor`: nothing here knows our data or models.
+"""The machine, as findings of `alexnet doctor`: nothing here knows our data or models.
 
-In: the interpreter, the operating system, installed packages. Out: findings, each with what to do about it. Whatever is
-missing is a finding, torch and ONNX Runtime too: both are imported only when they are looked at.
+In: the interpreter, the operating system, installed packages. Out: findings, each with what to do about it. A
+missing package is a finding: torch and ONNX Runtime are imported only when they are looked at.
 """
 
 import importlib.util
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from alexnet import environment
-from alexnet.inference.cpus import usable_cpus
+from alexnet.inference.cpus import memory_limit, usable_cpus
 
 Status = Literal["ok", "note", "problem"]
 
@@ -23,11 +23,8 @@ PORT: Final = 3000
 # The memory limit of deploy/kubernetes/base/deployment.yaml, and what a run of `alexnet train` leaves on the disk.
 _POD_BYTES: Final = 512 * 2**20
 _RUN_BYTES: Final = 700 * 10**6
-_CGROUP_MEMORY: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 NVIDIA: Final = Path("/proc/driver/nvidia/gpus")
-_BOTH: Final = (
-    "pip uninstall onnxruntime onnxruntime-gpu, then install the one that is wanted: they overwrite each other"
-)
+_BOTH: Final = "pip uninstall onnxruntime onnxruntime-gpu, then install one of them: they overwrite each other"
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,7 @@ class Finding:
 
 
 def look() -> list[Finding]:
-    """All findings of this module but those of places, which need their paths."""
+    """All findings of this module but those about folders, which need their paths."""
     python = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     return [Finding("Python", "ok", python), cpus(), memory(), *runtime(), torch(), port(PORT)]
 
@@ -54,20 +51,14 @@ def cpus() -> Finding:
     usable, all_of_them = usable_cpus(), os.cpu_count() or 1
     found = f"{usable} of {all_of_them} usable, {environment.cpu_kind()}"
     if usable < all_of_them:
-        return Finding("CPUs", "note", found, "a container's limit or taskset leaves no more; raise it to use them all")
+        return Finding("CPUs", "note", found, "a container's limit or taskset allows no more; raise it to use them all")
     return Finding("CPUs", "ok", found)
 
 
 def memory() -> Finding:
-    """The limit of the control group (https://docs.kernel.org/admin-guide/cgroup-v2.html), or that there is none."""
-    limit = None
-    for path in _CGROUP_MEMORY:
-        try:
-            limit = int(path.read_text())
-            break
-        except (OSError, ValueError):  # not there, or "max"
-            continue
-    if limit is None or limit >= 2**60:  # the first version says "no limit" as a number
+    """The limit of the control group, or that there is none."""
+    limit = memory_limit()
+    if limit is None:
         return Finding("memory", "ok", "no limit")
     found = f"limited to {limit / 2**20:,.0f} MiB"
     if limit < _POD_BYTES:
@@ -123,7 +114,7 @@ def port(number: int) -> Finding:
         try:
             listener.bind(("", number))
         except OSError as error:
-            remedy = f"the service itself? else stop what listens there, or: bentoml serve --port {number + 1}"
+            remedy = f"the service itself? else stop what listens there, or: alexnet serve --port {number + 1}"
             return Finding(f"port {number}", "note", f"not free: {error.strerror}", remedy)
     return Finding(f"port {number}", "ok", "free")
 
