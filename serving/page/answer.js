@@ -1,8 +1,10 @@
 // The answer to one image. In: what the service said. Out: the verdict, what it is worth, and a bar for each class.
 
-import { $, duration, make, percent } from "./elements.js";
+import { $, count, duration, make, percent } from "./elements.js";
 
 export const NONE = "None of the classes";
+
+const NEAREST = 3; // classes that are named where it is none of them
 
 /** The verdict is the headline: a class, or that it is none of them. Then the nearest ones are named below. */
 export function showAnswer({ predictions, unknown = false }, model, classifying, decoding) {
@@ -13,7 +15,7 @@ export function showAnswer({ predictions, unknown = false }, model, classifying,
   const worth = unknown ? worthOfUnknown(model) : worthOfKnown(model);
   $("worth").textContent = worth;
   $("worth").hidden = !worth;
-  showBars(predictions);
+  showBars(unknown ? predictions.slice(0, NEAREST) : predictions);
   $("timing").textContent = `${duration(classifying)} to classify, after ${duration(decoding)} to upload and decode`;
   $("actions").hidden = false;
   const runnerUp = second ? `; then ${second.label}, ${percent(second.score)}` : "";
@@ -43,13 +45,13 @@ function makeBar() {
 /** How often such a verdict is right, as far as it was measured of this very model. */
 function worthOfUnknown({ photos }) {
   if (photos?.others_unknown == null) return "The image looks like nothing that the model was trained on. The nearest:";
-  const found = `The model says so of ${percent(photos.others_unknown)} of ${photos.others} photos of other things`;
+  const found = `The model says so of ${percent(photos.others_unknown)} of ${count(photos.others)} photos of other things`;
   const missed = photos.unknown == null ? "" : `, and wrongly of ${percent(photos.unknown)} of photos of its classes`;
   return `${found}${missed}. The nearest:`;
 }
 
 function worthOfKnown({ photos, test }) {
-  if (photos) return `Of ${photos.images} photos of its classes the model names ${percent(photos.accuracy)} correctly.`;
-  if (test) return `Of ${test.images} test images of ${test.dataset} the model names ${percent(test.accuracy)} correctly.`;
+  if (photos) return `Of ${count(photos.images)} photos of its classes the model names ${percent(photos.accuracy)} correctly.`;
+  if (test) return `Of ${count(test.images)} test images of ${test.dataset} the model names ${percent(test.accuracy)} correctly.`;
   return "";
 }

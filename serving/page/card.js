@@ -1,6 +1,6 @@
 // The model's card. In: what GET model answered. Out: name, classes and samples of the page, and the list `card`.
 
-import { $, copy, make, makeButton, percent } from "./elements.js";
+import { $, copy, count, make, makeButton, percent } from "./elements.js";
 
 const NAMED = 12; // classes that are written out
 
@@ -28,8 +28,8 @@ function showCard(model) {
   const rows = [
     ["Name", model.name],
     ["SHA-256 of its file", ...digest(model.sha256)],
-    ...(test ? [[`Accuracy on ${test.images} test images of ${test.dataset}`, percent(test.accuracy)]] : []),
-    ...(photos ? [[`Accuracy on ${photos.images} photos`, percent(photos.accuracy)]] : []),
+    ...(test ? [[`Accuracy on ${count(test.images)} test images of ${test.dataset}`, percent(test.accuracy)]] : []),
+    ...(photos ? [[`Accuracy on ${count(photos.images)} photos`, percent(photos.accuracy)]] : []),
     ...(!test && validation ? [["Accuracy on its validation images", percent(validation.accuracy)]] : []),
     ...(Number.isFinite(model.temperature) ? [["Calibrated at temperature", model.temperature.toFixed(2)]] : []),
     ...(Number.isFinite(model.unknown_threshold)

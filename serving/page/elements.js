@@ -38,9 +38,13 @@ export function percent(score) {
   return `${(score * 100).toFixed(1)}%`;
 }
 
-export function bytes(count) {
-  if (count < 1e3) return `${count} bytes`;
-  return count < 1e6 ? `${Math.round(count / 1e3)} kB` : `${(count / 1e6).toFixed(1)} MB`;
+export function count(number) {
+  return number.toLocaleString("en");
+}
+
+export function bytes(size) {
+  if (size < 1e3) return `${size} bytes`;
+  return size < 1e6 ? `${Math.round(size / 1e3)} kB` : `${(size / 1e6).toFixed(1)} MB`;
 }
 
 export function duration(milliseconds) {

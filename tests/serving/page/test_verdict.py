@@ -53,6 +53,7 @@ def test_none_of_the_classes_is_the_headline_in_a_neutral_colour(
         )
         assert sizes[0] > 1.5 * sizes[1]
         expect(page.locator("#worth")).to_contain_text("The nearest:")
+        expect(page.locator("#bars li")).to_have_count(3)
         expect(page.locator("#announcement")).to_contain_text("None of the classes. The nearest: ")
         expect(page.locator("#card")).to_contain_text("Calibrated at temperature1.25")
         click_sample(page, "dog")
@@ -92,7 +93,7 @@ def test_the_sentence_beside_it_tells_what_the_verdict_is_worth(
         click_sample(page, "cat")
         expect_answer(page)
         expect(worth).to_contain_text("Of 400 photos of its classes the model names 87.5% correctly")
-        expect(page.locator("#card")).to_contain_text(re.compile("10000 test images of CIFAR-10.*%"))
+        expect(page.locator("#card")).to_contain_text(re.compile("10,000 test images of CIFAR-10.*%"))
 
 
 @pytest.mark.parametrize("viewport", SIZES)
@@ -140,7 +141,7 @@ def test_the_shipped_model_has_its_samples_its_card_and_its_test_accuracy(
         page = new_page(server)
         expect(page.locator("#samples button")).to_have_count(10)
         accuracy = f"{100 * model['test']['accuracy']:.1f}%"
-        expect(page.locator("#card")).to_contain_text(f"Accuracy on 10000 test images of CIFAR-10{accuracy}")
+        expect(page.locator("#card")).to_contain_text(f"Accuracy on 10,000 test images of CIFAR-10{accuracy}")
         with page.expect_navigation():
             page.get_by_role("link", name="Model card").click()
         assert page.inner_text("body").strip() == (MODEL.parent / "README.md").read_text().strip()
