@@ -68,7 +68,7 @@ def read(found: Sequence[File], cache: Path) -> Decoded:
 def _key(found: Sequence[File], root: Path) -> str:
     """Changes with what was decoded, and with the decoder. Nothing in it changes when the whole folder is moved."""
     listed = [(os.path.relpath(file.path, root), file.size, file.time, file.is_file) for file in found]
-    code = [Path(__file__), *sorted(Path(decode.__file__).parent.glob("*.py"))]
+    code = [Path(__file__), *sorted(Path(decode.__file__).parent.rglob("*.py"))]
     decoder = [*map(files.sha256, code), PIL.__version__, SIDE]
     return hashlib.sha256(json.dumps([listed, decoder]).encode()).hexdigest()
 

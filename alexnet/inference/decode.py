@@ -16,10 +16,11 @@ import numpy.typing as npt
 from PIL import Image
 
 from alexnet.errors import ImageError
-from alexnet.inference import MAX_PIXELS, jpeg, png
+from alexnet.inference import MAX_PIXELS
+from alexnet.inference.formats import jpeg, png, webp
+from alexnet.inference.formats.truncation import ends_early
 from alexnet.inference.header import Header, read_header, undecodable
 from alexnet.inference.shrink import JPEG_MARGIN, read_orientation, to_pixels
-from alexnet.inference.truncation import ends_early
 
 MAX_SIDE: Final = 1 << 18  # of a PNG or BMP file; the other formats allow no more than 65,535
 
@@ -76,6 +77,9 @@ def _too_many_pixels(limit: int) -> ImageError:
 @contextmanager
 def _load(content: bytes, header: Header, height: int, width: int) -> Iterator[Image.Image]:
     """The decoded image: of a JPEG file at a reduced scale, of an animation what is shown at first."""
+    if header.webp is not None and webp.can_decode(header.webp):
+        yield webp.decode(content, header.webp)
+        return
     box, size = header.box, (header.width, header.height)
     if header.png is not None:
         frame = png.still(content, header.png)

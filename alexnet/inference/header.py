@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from alexnet.errors import ImageError
-from alexnet.inference import jpeg, png
-from alexnet.inference.formats import sniff
-from alexnet.inference.jpeg import Jpeg
-from alexnet.inference.png import Png
+from alexnet.inference.formats import jpeg, png, sniff, webp
+from alexnet.inference.formats.jpeg import Jpeg
+from alexnet.inference.formats.png import Png
+from alexnet.inference.formats.truncation import ends_early
+from alexnet.inference.formats.webp import WebP
 from alexnet.inference.shrink import JPEG_MARGIN, working_bytes
-from alexnet.inference.truncation import ends_early
 
 # Bytes of memory for a pixel of what Pillow decodes, at the peak: tests/alexnet/inference/test_header.py measures them.
 # Pillow stores RGB in 4 bytes.
@@ -24,13 +24,16 @@ BYTES_PER_PIXEL: Final = {
     "PNG grey or palette": 1.0,
     "PNG 16-bit grey": 2.0,
     "PNG colour or alpha": 4.0,
-    "PNG with a hidden image": 13.0,
+    "PNG with a hidden image": 14.0,
     "GIF": 1.0,
     "GIF within a larger canvas": 10.5,
     "BMP palette": 1.0,
     "BMP run-length coded": 6.0,
     "BMP colour": 4.0,
-    "WebP": 17.0,  # libwebp's animation decoder has two canvases, and Pillow two copies of one
+    "WebP": 4.5,
+    "WebP alpha": 7.0,
+    "WebP lossless": 8.5,
+    "WebP by Pillow": 17.0,  # libwebp's animation decoder has two canvases, and Pillow two copies of one
 }
 _BYTES_PER_COEFFICIENT: Final = 2  # of a JPEG file whose components come in several scans
 _BASE_BYTES: Final = 2 << 20
@@ -47,8 +50,8 @@ _MOST_RUN_LENGTH_BYTES: Final = 1 << 20  # Pillow decodes a megabyte of them in 
 class Header:
     """Format, size in pixels, and of which kind in `BYTES_PER_PIXEL`.
 
-    `box` is where the first frame of a GIF file lies on its canvas: left, top, right, bottom. `jpeg` and `png` are the
-    parts of these formats. `copies` is how often the bytes of the file are copied.
+    `box` is where the first frame of a GIF file lies on its canvas: left, top, right, bottom. `jpeg`, `png` and
+    `webp` are the parts of these formats. `copies` is how often the bytes of the file are copied.
     """
 
     format: str
@@ -59,6 +62,7 @@ class Header:
     box: tuple[int, int, int, int] | None = None
     jpeg: Jpeg | None = field(default=None, repr=False)
     png: Png | None = field(default=None, repr=False)
+    webp: WebP | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -129,22 +133,11 @@ def _png(content: bytes) -> Header:
 
 
 def _webp(content: bytes) -> Header:
-    chunk = content[12:16]
-    if chunk == b"VP8X":
-        bits = int.from_bytes(content[24:30], "little")
-        width, height = (bits & 0xFFFFFF) + 1, (bits >> 24) + 1
-        if len(content) < 30:
-            raise ValueError("no canvas")
-    elif chunk == b"VP8L":
-        (bits,) = struct.unpack_from("<I", content, 21)
-        width, height = (bits & 0x3FFF) + 1, ((bits >> 14) & 0x3FFF) + 1
-    elif chunk == b"VP8 ":
-        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", content, 26))
-    else:
-        raise ValueError("no image")
-    if not width or not height:
-        raise ValueError("an image of no size")
-    return Header("WebP", width, height, "WebP", copies=3)
+    found = webp.read(content)
+    if not webp.can_decode(found):
+        return Header("WebP", found.width, found.height, "WebP by Pillow", webp=found, copies=3)
+    kind = "WebP lossless" if found.lossless else "WebP alpha" if found.alpha else "WebP"
+    return Header("WebP", found.width, found.height, kind, webp=found)
 
 
 def _gif(content: bytes) -> Header:

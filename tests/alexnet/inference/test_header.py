@@ -4,6 +4,7 @@ import ctypes
 import io
 import re
 import struct
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from PIL import Image
 
 from alexnet.errors import ImageError
 from alexnet.inference.decode import decode
+from alexnet.inference.formats import webp
 from alexnet.inference.header import BYTES_PER_PIXEL, DecodeCost, Header, decode_cost, read_header
 from tests import images as pictures
 from tests.images import chunk, encode, photo
@@ -57,6 +59,8 @@ FILES: dict[str, Callable[[], bytes]] = {
     "WebP": lambda: encode(LARGE, "WEBP", method=0),
     "WebP alpha": lambda: encode(CLEAR, "WEBP", method=0),
     "WebP lossless": lambda: encode(LARGE, "WEBP", lossless=True, method=0, quality=0),
+    "WebP animated": lambda: encode(LARGE, "WEBP", method=0, save_all=True, append_images=[GREY.convert("RGB")]),
+    "WebP alpha lossless": lambda: encode(CLEAR, "WEBP", lossless=True, method=0, quality=0),
     "GIF": lambda: encode(LARGE.quantize(64), "GIF", transparency=3),
     "GIF within a larger canvas": lambda: _in_larger_canvas(encode(LARGE.quantize(64), "GIF")),
     "BMP": lambda: encode(LARGE, "BMP"),
@@ -96,8 +100,8 @@ def test_decoding_never_takes_more_memory_than_its_header_says(name: str) -> Non
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_all_but_webp_take_at_most_5_bytes_a_pixel_where_their_components_come_at_once(name: str) -> None:
-    rare = ("WebP", "JPEG progressive", "PNG hidden", "GIF within", "BMP run-length")
+def test_ordinary_files_take_at_most_5_bytes_a_pixel(name: str) -> None:
+    rare = ("WebP a", "WebP lossless", "JPEG progressive", "PNG hidden", "GIF within", "BMP run-length")
     header = read_header(FILES[name]())
     if not name.startswith(rare):
         assert BYTES_PER_PIXEL[header.kind] <= 5
@@ -115,10 +119,50 @@ def test_the_size_is_the_one_that_pillow_reads(name: str) -> None:
         assert (header.width, header.height) == image.size
 
 
-def test_a_webp_of_38_bytes_that_claims_64_megapixels_costs_a_gigabyte() -> None:
-    content = pictures.webp(8_000, 8_000, "lossless")
-    assert len(content) < 60
-    assert cost(content).bytes > 17 * 64_000_000
+@pytest.mark.parametrize("kind", ["lossless", "animated"])
+def test_a_webp_of_a_few_bytes_that_claims_64_megapixels_costs_as_much_as_a_large_file(kind: str) -> None:
+    content = pictures.webp(8_000, 8_000, kind)
+    assert len(content) < 150
+    assert cost(content).bytes > (8 if kind == "lossless" else 16) * 64_000_000
+
+
+def test_webp_is_decoded_by_pillow_where_libwebp_has_no_function_for_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [FILES[name]() for name in ("WebP", "WebP alpha", "WebP lossless")]
+    files.append(pictures.with_orientation(CLEAR, 6, "WEBP", lossless=True, method=0, quality=0))
+    ours = [decode(content, SIDE, SIDE) for content in files]
+    monkeypatch.setattr(webp, "_decoder", lambda: None)
+    for content, pixels in zip(files, ours, strict=True):
+        assert read_header(content).kind == "WebP by Pillow"
+        np.testing.assert_array_equal(decode(content, SIDE, SIDE), pixels)
+
+
+def test_a_webp_of_many_chunks_is_left_to_pillow() -> None:
+    small = encode(photo(), "WEBP", exif=Image.Exif().tobytes())
+    content = small + (b"abcd" + bytes(4)) * 2_000
+    content = content[:4] + struct.pack("<I", len(content) - 8) + content[8:]
+    assert read_header(content).kind == "WebP by Pillow"
+    np.testing.assert_array_equal(decode(content, SIDE, SIDE), decode(small, SIDE, SIDE))
+
+
+def test_decoding_a_large_webp_lets_other_threads_run() -> None:
+    content, gaps, done = FILES["WebP lossless"](), [0.0], threading.Event()
+
+    def tick() -> None:
+        last = time.perf_counter()
+        while not done.is_set():
+            time.sleep(0.001)
+            gaps.append(time.perf_counter() - last)
+            last = time.perf_counter()
+
+    ticking = threading.Thread(target=tick)
+    ticking.start()
+    started = time.perf_counter()
+    for _ in range(3):
+        decode(content, SIDE, SIDE)
+    seconds = time.perf_counter() - started
+    done.set()
+    ticking.join()
+    assert max(gaps) < seconds / 6  # half of what one decoding takes
 
 
 def test_a_large_photo_costs_what_its_reduced_scale_does() -> None:

@@ -224,7 +224,7 @@ def test_what_can_never_fit_in_memory_is_refused_from_the_header(
 ) -> None:
     limits = {"decode_memory_limit": 100_000_000, "max_held_bytes": 20_000_000}
     threads = Threads(tiny_model, monkeypatch, lambda: 1, **limits)
-    for bomb in (webp(8_000, 8_000), webp(3_000, 2_000)):
+    for bomb in (webp(8_000, 8_000), webp(5_000, 4_000)):
         (error,) = threads.ask(bomb)
         assert error.code == "too_many_pixels"
         assert error.status == 422
