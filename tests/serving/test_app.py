@@ -1,4 +1,4 @@
-"""The routes: one picture by every way in, batches item by item, the preview and the model's card."""
+"""The routes: one image by every way in, batches item by item, the preview and the model's card."""
 
 import asyncio
 import base64

@@ -62,7 +62,7 @@ def assert_untouched(listener: socket.socket) -> None:
         listener.accept()
 
 
-# --- one picture, every way in
+# --- one image, every way in
 
 
 @pytest.mark.parametrize(

@@ -156,7 +156,7 @@ def test_keyboard_alone(page: Page, photo: bytes) -> None:
     expect_answer(page)
 
 
-def test_newest_picture_wins(page: Page, service: Server) -> None:
+def test_newest_image_wins(page: Page, service: Server) -> None:
     for name in ("cat", "dog", "frog", "ship"):
         click_sample(page, name)
     expect_answer(page)
@@ -174,7 +174,7 @@ def test_text_file_gets_the_services_message(page: Page) -> None:
     expect_failure(
         page, "This cannot be classified", "send JPEG, PNG, WebP, GIF or BMP", "unsupported_format · request "
     )
-    expect(page.locator("#pixels")).to_be_hidden()  # nothing of the picture before
+    expect(page.locator("#pixels")).to_be_hidden()  # nothing of the image before
     expect(page.locator("#bars")).to_be_hidden()
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)
     click_sample(page, "cat")
