@@ -6,7 +6,7 @@ In: Starlette requests. Out: responses. Raises `RequestError`, which the middlew
 import json
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -23,6 +23,8 @@ from serving.inference.pipeline import Pipeline
 from serving.limits import memory_budget
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.settings import Settings
+
+_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))  # `json.dumps` would make one for each answer
 
 
 class Api:
@@ -121,7 +123,7 @@ class Api:
 
     def _respond(self, body: dict[str, Any]) -> Response:
         with self.metrics.stage("encode"):
-            content = json.dumps({**body, "model": self._model}, separators=(",", ":"))
+            content = _ENCODER.encode({**body, "model": self._model})
             return Response(content, media_type="application/json", headers=JSON_HEADERS)
 
 

@@ -127,7 +127,8 @@ def _to_classify_request(
         raise RequestError("missing_image", f"There is no {name!r} in the body; curl sends one with -F {name}=@FILE.")
     if len(images) > limit:
         raise RequestError("too_many_images", f"At most {limit} image{'s' * (limit > 1)} in a request.")
-    given = [*request.query_params.getlist(TOP_K), *fields.get(TOP_K, [])]  # all must be valid; the last one counts
+    query = request.query_params.getlist(TOP_K) if request.scope["query_string"] else []
+    given = [*query, *fields.get(TOP_K, [])]  # all must be valid; the last one counts
     top_k = [_to_top_k(value, classes) for value in given] or [min(DEFAULT_TOP_K, classes)]
     return ClassifyRequest(images, top_k[-1])
 
