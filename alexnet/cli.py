@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any, Final, Literal
 
@@ -131,6 +132,8 @@ def main(words: Sequence[str] | None = None) -> int:
     are not understood, 130 when interrupted.
     """
     _escape_what_cannot_be_encoded()
+    if not sys.warnoptions:  # Pillow's warnings do not say which file they are about
+        warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         code = app(words, exit_on_error=False, print_error=False, result_action="return_value")
         sys.stdout.flush()

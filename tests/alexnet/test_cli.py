@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import alexnet
 import training
@@ -331,6 +332,13 @@ def test_folders_nested_deeply_are_walked(tmp_path: Path, capsys: pytest.Capture
     assert "test: no such folder; put the images of each class into" in errors
     assert errors.count("\n") == 1
     subprocess.run(["rm", "-r", str(tmp_path / "train")], check=True)  # shutil calls itself for each level
+
+
+def test_pillow_does_not_warn_without_a_name(tmp_path: Path) -> None:
+    corrupt_exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\xff\xff\xff\x7f\0\0\0\0"
+    Image.new("RGB", (40, 40)).save(tmp_path / "exif.jpg", exif=corrupt_exif)
+    done = _run("-m", "alexnet", "predict", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_pipe_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
