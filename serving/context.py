@@ -13,7 +13,6 @@ from typing import Any, Final
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serving.api import routes
 from serving.errors import RequestError
 from serving.logs import LOGGER
 from serving.metrics import Metrics
@@ -33,7 +32,11 @@ _LINGER_SECONDS: Final = 2.0
 
 @dataclass(slots=True)
 class RequestContext:
-    """What is known about one request. `route` takes few values, whatever clients send."""
+    """What is known about one request.
+
+    `route` takes few values, whatever clients send. With `text_errors` an error is a text, as the clients of the Open
+    Inference Protocol want it.
+    """
 
     request_id: str
     method: str
@@ -43,6 +46,7 @@ class RequestContext:
     status: int = 0
     code: str | None = None
     body_received: bool = False
+    text_errors: bool = False
 
 
 def start(scope: Scope, route: str) -> RequestContext:
@@ -96,7 +100,7 @@ def error_response(error: RequestError, context: RequestContext) -> Response:
     if not context.body_received:
         headers["connection"] = "close"
     body: dict[str, Any] = {"error": {**error.describe(), "request_id": context.request_id}}
-    if context.route.startswith(routes.V2):  # whose clients know only texts
+    if context.text_errors:
         body = {"error": f"{error.code}: {error}"}
     return JSONResponse(body, error.status, headers)
 

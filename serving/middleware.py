@@ -57,6 +57,7 @@ class ContextMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         metrics, path = self._metrics, scope["path"]
         request = context.start(scope, _route(path, self._paths))
+        request.text_errors = path.startswith(f"{routes.V2}/")
         request_id = (REQUEST_ID.encode(), request.request_id.encode())
         started = time.perf_counter()
 
