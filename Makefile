@@ -87,7 +87,7 @@ container: .venv/.serving .venv/.sbom ## a container image with docker or podman
 LOCK = uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-strip-markers \
 	--custom-compile-command "make lock" $(UPGRADE)
 lock: ## exact versions with hashes of what ships, from pyproject.toml, into requirements/
-	$(LOCK) pyproject.toml --extra serve --no-emit-package onnxruntime -o requirements/serving.txt
+	$(LOCK) pyproject.toml --extra serve $(patsubst %,--no-emit-package %,ml-dtypes onnx onnxruntime) -o requirements/serving.txt
 	echo onnxruntime | $(LOCK) --no-deps - -o requirements/cpu.txt
 	echo 'onnxruntime-gpu[cuda,cudnn]' | $(LOCK) -c requirements/serving.txt \
 		$(patsubst %,--no-emit-package %,flatbuffers numpy packaging protobuf) - -o requirements/gpu.txt

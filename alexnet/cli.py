@@ -21,6 +21,11 @@ from alexnet.errors import UserError, explain_invalid, printable
 
 # Of each command: where its function is, what it does, and an example.
 _COMMANDS: Final = {
+    "fit": (
+        "fit",
+        "Make a model of your own photos in a minute: fit it, export it, measure it, describe it.",
+        "fit photos --output runs/photos",
+    ),
     "train": ("train", "Train a network, or resume a run.", "train --epochs 1 --output runs/first"),
     "export": (
         "export",
@@ -61,7 +66,11 @@ _COMMANDS: Final = {
     ),
 }
 _JOURNEY: Final = """\
-The usual journey:
+With photos of your own, in a folder for each class:
+  alexnet fit photos
+  alexnet serve --model runs/photos
+
+With CIFAR-10:
   alexnet doctor
   alexnet train --download --epochs 1 --output runs/first
   alexnet export runs/first --output runs/first/model.onnx
@@ -77,7 +86,6 @@ _EXTRAS: Final = {
     "jinja2": "evaluate",
     "matplotlib": "evaluate",
     "scipy": "evaluate",
-    "onnx": "train",
     "onnxscript": "train",
     "safetensors": "train",
     "torch": "train",

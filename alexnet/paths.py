@@ -5,4 +5,6 @@ from typing import Final
 
 ROOT: Final = Path(__file__).parents[1]
 _PACKAGED: Final = Path(__file__).parent / "models"
-MODEL: Final = (_PACKAGED if _PACKAGED.is_dir() else ROOT / "models") / "alexnet" / "model.onnx"
+_MODELS: Final = _PACKAGED if _PACKAGED.is_dir() else ROOT / "models"
+MODEL: Final = _MODELS / "alexnet" / "model.onnx"
+FEATURES: Final = _MODELS / "features" / "model.onnx"  # the convolutions that `alexnet fit` starts from

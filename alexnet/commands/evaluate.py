@@ -6,12 +6,14 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from alexnet.commands.flags import DEFAULT_DATA, BatchSize, Data, Download, Json, Split, fetch
+from alexnet.commands.flags import DEFAULT_DATA, BatchSize, Data, Download, Json, Split, fetch, model_file
 from alexnet.paths import MODEL
 
 
 def evaluate(
-    model: Annotated[Path, Parameter(help="the ONNX file; by default the shipped model", show_default=False)] = MODEL,
+    model: Annotated[
+        Path, Parameter(help="the ONNX file or its folder; by default the shipped model", show_default=False)
+    ] = MODEL,
     /,
     *,
     data: Data = DEFAULT_DATA,
@@ -62,9 +64,9 @@ def evaluate(
 
         ask_torch = partial(torch_parity.ask_torch, checkpoint)
     request = evaluation.Request(
-        model,
+        model_file(model),
         fetch(data, download),
-        output or model.parent,
+        output or model_file(model).parent,
         split=split,
         batch_size=batch_size,
         predictions=predictions,
@@ -93,7 +95,9 @@ def compare(
     """Compare two models on the same images by McNemar's test: is one better, or is it chance?"""
     from alexnet.evaluation import compare as comparison
 
-    found = comparison.compare(first, second, fetch(data, download), split=split, batch_size=batch_size)
+    found = comparison.compare(
+        model_file(first), model_file(second), fetch(data, download), split=split, batch_size=batch_size
+    )
     print(comparison.to_json(found)) if json else comparison.show(found)
 
 

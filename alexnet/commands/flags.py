@@ -21,6 +21,11 @@ Mlflow = Annotated[str | None, Parameter(help="MLflow: the address of a server, 
 Register = Annotated[str | None, Parameter(help="name under which MLflow registers the model's next version")]
 
 
+def model_file(path: Path) -> Path:
+    """The model file that `path` names: itself, or model.onnx in a folder."""
+    return path / "model.onnx" if path.is_dir() else path
+
+
 def fetch(data: Path, download: bool) -> Path:
     """`data`, where CIFAR-10 is downloaded first if `download` says so and there is no data set."""
     if download:

@@ -8,7 +8,7 @@ from cyclopts.validators import Number
 
 from alexnet.batch import command
 from alexnet.batch.pipeline import Limits
-from alexnet.commands.flags import Json
+from alexnet.commands.flags import Json, model_file
 from alexnet.paths import MODEL
 
 _DEFAULTS = command.Options()
@@ -25,7 +25,9 @@ Input = Annotated[
 
 def predict(
     *inputs: Input,
-    model: Annotated[Path, Parameter(help="the ONNX file; by default the shipped model", show_default=False)] = MODEL,
+    model: Annotated[
+        Path, Parameter(help="the ONNX file or its folder; by default the shipped model", show_default=False)
+    ] = MODEL,
     options: Annotated[command.Options, Parameter(name="*", negative="")] = _DEFAULTS,
     json: Json = False,
     max_bytes: Annotated[
@@ -37,5 +39,5 @@ def predict(
 ) -> int:
     """Tell what is in images: in the terminal, or as a table of any length."""
     given, limits = [str(item) for item in inputs], Limits(max_bytes, max_pixels)
-    errors = command.predict(given, model, options, as_json=json, limits=limits)
+    errors = command.predict(given, model_file(model), options, as_json=json, limits=limits)
     return 1 if errors and options.output is None else 0

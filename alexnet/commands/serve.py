@@ -7,6 +7,8 @@ from typing import Annotated
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
+from alexnet.commands.flags import model_file
+
 
 def serve(
     *,
@@ -26,8 +28,7 @@ def serve(
     from serving.server import supervisor
 
     if model is not None:
-        model = model.resolve()
-        os.environ["ALEXNET_MODEL"] = str(model / "model.onnx" if model.is_dir() else model)
+        os.environ["ALEXNET_MODEL"] = str(model_file(model.resolve()))
     if workers is not None:
         os.environ["ALEXNET_WORKERS"] = str(workers)
     found = settings.load()

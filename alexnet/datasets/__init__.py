@@ -1,8 +1,8 @@
 """Data sets: what `--data` names, to arrays.
 
 In: the path of a folder with CIFAR-10 (cifar10.py) or with images in folders of their classes (image_folder.py).
-Out: a `Dataset`: class names, pixels uint8 [N, 32, 32, 3] RGB and labels int64 [N] by part, digests, paths. numpy and
-Pillow alone.
+Out: a `Dataset`: class names, pixels uint8 [N, side, side, 3] RGB and labels int64 [N] by part, digests, paths. numpy
+and Pillow alone.
 """
 
 from pathlib import Path
@@ -33,8 +33,10 @@ class AbsentError(UserError):
     """There is no data set where one is asked for."""
 
 
-def open(root: Path, *, download: bool = False) -> Dataset:
+def open(root: Path, *, download: bool = False, side: int = cifar10.SIDE) -> Dataset:
     """The data set in `root`: CIFAR-10 where it is there, else an image folder. Nothing is read but names.
+
+    The images of a folder are decoded to `side` x `side` pixels; those of CIFAR-10 have 32 x 32.
 
     Where there is neither, CIFAR-10 is downloaded if `download` says so, or `AbsentError` is raised. Raises `UserError`
     on a file, and on a folder that can be read in two ways.
@@ -43,7 +45,7 @@ def open(root: Path, *, download: bool = False) -> Dataset:
         if folder := cifar10.find(root):
             return Cifar10(root, folder)
         if (parts := folders.find_parts(root)) is not None:
-            return ImageFolder(root, parts)
+            return ImageFolder(root, parts, side)
     elif root.exists():
         raise UserError(f"--data {root} is a file", "unpack it if it is an archive, and give the folder")
     if download:

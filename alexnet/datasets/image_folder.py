@@ -1,8 +1,8 @@
 """A folder of images to arrays: `train/<class>/`, `test/<class>/` and, if wanted, `validation/<class>/`.
 
 In: such a folder, with images of any size, in every format that the service reads; or folders of the classes alone,
-which are split here. Out: pixels uint8 [N, 32, 32, 3] RGB and labels int64 [N], in the order of the classes and paths
-(decode_cache.py makes and keeps the pixels).
+which are split here. Out: pixels uint8 [N, side, side, 3] RGB and labels int64 [N], in the order of the classes and
+paths (decode_cache.py makes and keeps the pixels).
 """
 
 import hashlib
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from alexnet.datasets import decode_cache, draw, folders
+from alexnet.datasets.cifar10 import SIDE
 from alexnet.datasets.dataset import Dataset, Fingerprint, Split, TestSet
 from alexnet.datasets.decode_cache import File
 from alexnet.datasets.folders import TEST, TRAIN, VALIDATION, check_classes
@@ -26,6 +27,7 @@ from alexnet.errors import UserError
 _FRACTION: Final = 5  # one in so many images is held out, and tested on in a folder without parts
 _TEST_SEED: Final = 0  # the test images of a folder without parts: the same ones for every run
 _NAMED: Final = 5  # files that a warning names
+_BLOCK: Final = 1024  # images that are hashed at a time
 
 
 @dataclass(frozen=True)
@@ -47,16 +49,21 @@ class Part:
     def sha256(self) -> str:
         """Of the labels and pixels, in hexadecimal."""
         found = hashlib.sha256(self.images.labels.astype("<i8").tobytes())
-        found.update(self.images.pixels.tobytes())
+        for first in range(0, len(self.images), _BLOCK):
+            found.update(self.images.pixels[first : first + _BLOCK].tobytes())
         return found.hexdigest()
 
 
 class ImageFolder(Dataset):
-    """Images below `root`; `parts` are the folders of its parts, none where the folders in `root` are the classes."""
+    """Images below `root`; `parts` are the folders of its parts, none where the folders in `root` are the classes.
 
-    def __init__(self, root: Path, parts: dict[str, Path]) -> None:
+    They are decoded to `side` x `side` pixels.
+    """
+
+    def __init__(self, root: Path, parts: dict[str, Path], side: int = SIDE) -> None:
         self.root = root
         self.parts = parts
+        self.side = side
 
     @cached_property
     def classes(self) -> tuple[str, ...]:
@@ -72,7 +79,7 @@ class ImageFolder(Dataset):
 
     @cached_property
     def fingerprint(self) -> Fingerprint:
-        digest = self._train.sha256()
+        digest = self.train.sha256()
         if self._validation:
             digest = hashlib.sha256((digest + self._validation.sha256()).encode()).hexdigest()
         return Fingerprint(self.classes, digest)
@@ -84,14 +91,14 @@ class ImageFolder(Dataset):
     def prepare(self) -> None:
         if not self.parts:
             self._say_split()
-        for part, read in ((TRAIN, self._train), (VALIDATION, self._validation)):
+        for part, read in ((TRAIN, self.train), (VALIDATION, self._validation)):
             if read:
                 self._warn(part, read)
         for part in (VALIDATION, TEST):
             self._count_trained_on(part, (TRAIN,))
 
     def split(self, validation_images: int, seed: int, *, exact: bool = True) -> Split:
-        train, validation = self._train, self._validation
+        train, validation = self.train, self._validation
         labels, digests = train.images.labels, train.digests
         order = np.random.default_rng(seed).permutation(len(labels))
         if validation:
@@ -134,11 +141,12 @@ class ImageFolder(Dataset):
 
     def sample(self, count: int) -> Pixels:
         """Training images, some of each class."""
-        pixels = self._train.images.pixels
+        pixels = self.train.images.pixels
         return pixels[np.linspace(0, len(pixels) - 1, min(count, len(pixels))).astype(np.int64)]
 
     @property
-    def _train(self) -> Part:
+    def train(self) -> Part:
+        """The images to train on, in the order of the classes and paths; none is held out of them."""
         return self._train_and_test[0]
 
     @cached_property
@@ -171,7 +179,7 @@ class ImageFolder(Dataset):
         trained on, a class without one.
         """
         listed = list(_list(folder, names))
-        decoded = decode_cache.read([file for _, file in listed], self.root / f".{part}.npz")
+        decoded = decode_cache.read([file for _, file in listed], self.root / f".{part}-{self.side}", self.side)
         good = [item for place, item in enumerate(listed) if place not in decoded.errors]
         labels = np.array([label for label, _ in good], np.int64)
         counts = np.bincount(labels, minlength=len(names))

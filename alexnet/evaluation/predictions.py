@@ -45,7 +45,7 @@ def read_split(classifier: Classifier, model: Path, root: Path, split: Split) ->
 
     Raises `UserError` on damaged data, other classes, or a file that does not say what its run held out.
     """
-    data = datasets.open(root)
+    data = datasets.open(root, side=classifier.image_shape[0])
     trained = Fingerprint(classifier.classes, classifier.metadata.image_folder_sha256)
     if split == "test":
         test = data.test(trained, model)

@@ -12,6 +12,9 @@ from alexnet.paths import ROOT
 FOLDER = ROOT / "requirements"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 EXTRAS = PROJECT["optional-dependencies"]
+(ONNX,) = (
+    need for need in PROJECT["dependencies"] if need.startswith("onnx>")
+)  # `fit` writes files; a server does not
 
 
 def pins(name: str) -> dict[str, str]:
@@ -30,11 +33,12 @@ def test_what_ships_has_a_hash(name: str) -> None:
 @pytest.mark.parametrize(
     ("asked", "files"),
     [
-        (PROJECT["dependencies"] + EXTRAS["serve"], ["serving.txt", "cpu.txt"]),
+        ([need for need in PROJECT["dependencies"] if need != ONNX] + EXTRAS["serve"], ["serving.txt", "cpu.txt"]),
+        ([ONNX], ["train.txt"]),
         (EXTRAS["train"] + EXTRAS["evaluate"] + EXTRAS["dev"], ["serving.txt", "train.txt", "sbom.txt", "dev.txt"]),
         (EXTRAS["ray"] + EXTRAS["parquet"], ["dev.txt", "ray.txt"]),
     ],
-    ids=["serve", "dev", "ray"],
+    ids=["serve", "fit", "dev", "ray"],
 )
 def test_the_pins_are_what_is_asked_for(asked: list[str], files: list[str]) -> None:
     found = {package: version for name in files for package, version in pins(name).items()}

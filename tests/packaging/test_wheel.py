@@ -63,6 +63,7 @@ def test_every_module_and_the_model_are_in_it(wheel: Path) -> None:
     assert {name for name in names if name.endswith(".py")} == modules()
     assert {f"{name}/py.typed" for name in PACKAGES} <= names
     assert {"alexnet/models/alexnet/model.onnx", "alexnet/models/alexnet/metrics.json"} <= names
+    assert {"alexnet/models/features/model.onnx", "alexnet/models/features/README.md"} <= names
     assert {name for name in names if "/page/" in name} == {
         str(path.relative_to(ROOT)) for path in (ROOT / "serving" / "page").rglob("*") if path.is_file()
     }
