@@ -1,5 +1,6 @@
 """The shape of the three packages, as far as import-linter (pyproject.toml) does not check it."""
 
+import ast
 import subprocess
 import sys
 from collections import Counter
@@ -28,8 +29,16 @@ def test_no_module_is_too_long() -> None:
     assert {module for module, count in lines.items() if count > MOST_LINES} <= STILL_TO_SPLIT
 
 
+def test_training_and_serving_are_imported_only_when_a_command_runs() -> None:
+    """import-linter lets some modules import them; outside alexnet/commands/ none does so at its top."""
+    for path in (path for path in (ROOT / "alexnet").rglob("*.py") if path.parent.name != "commands"):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom):
+                assert (node.module or "").split(".")[0] not in ("training", "serving"), f"{name(path)}:{node.lineno}"
+
+
 def test_the_library_imports_neither_torch_nor_a_server() -> None:
-    code = "import sys, alexnet; print(*sys.modules)"
+    code = "import sys, alexnet, alexnet.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     loaded = {module.partition(".")[0] for module in done.stdout.split()}
     assert loaded & {"bentoml", "serving", "starlette", "torch", "training", "uvicorn"} == set()
