@@ -113,7 +113,8 @@ app = App(
     help_format="plaintext",
     help_epilogue=_JOURNEY,
     version=__version__,
-    default_parameter=Parameter(negative_iterable=""),
+    # Of a flag that is given twice the last one counts, so that a script can add to a command.
+    default_parameter=Parameter(negative_iterable="", allow_repeating=True),
 )
 for _name, (_module, _about, _example) in _COMMANDS.items():
     _place = f"alexnet.commands.{_module}:{_name}"

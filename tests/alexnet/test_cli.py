@@ -220,6 +220,12 @@ def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().out == f"{alexnet.__version__}\n"
 
 
+def test_of_a_flag_that_is_given_twice_the_last_one_counts() -> None:
+    given = cli.check(["train", "--epochs", "20", "--output", "a", "--epochs", "2", "--output", "b"])
+    assert (given["settings"].epochs, given["output"]) == (2, Path("b"))
+    assert cli.check(["evaluate", "--ood", "a", "--ood", "b"])["ood"] == (Path("a"), Path("b"))
+
+
 def test_a_recipe_and_a_flag_are_checked_together(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train", "--recipe", "teacher", "--input-size", "32", "--data", str(tmp_path / "absent")]
     assert main(command) == 1
