@@ -34,9 +34,9 @@ def fit(
         evaluate.evaluate(evaluate.Request(fitted.model, photos, folder, batch_size=16))
         _write_card(folder, photos)
     else:
-        print(f"not measured on other images: put some into {photos}/test/<class>/ and run: alexnet evaluate ...")
-    place = shlex.quote(str(folder))
-    print(f"done: {folder}; next: alexnet serve --model {place}")
+        place = f"{shlex.quote(str(folder))} --data {shlex.quote(str(photos))}"
+        print(f"not measured on test images: put some into {photos}/test/<class>/, then: alexnet evaluate {place}")
+    print(f"done: {folder}; next: alexnet serve --model {shlex.quote(str(folder))}")
 
 
 def _has_test(photos: Path) -> bool:

@@ -1,6 +1,7 @@
 """`alexnet fit`: photos to a model that other commands take, in one command and without torch."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -68,6 +69,20 @@ def test_an_image_and_its_mirror_image_get_the_same_answer(fitted: Path, photos:
     assert np.allclose(outputs.probabilities[0], outputs.probabilities[1], atol=1e-5)
     assert outputs.ood_score is not None
     assert np.allclose(outputs.ood_score[0], outputs.ood_score[1], rtol=1e-3)
+
+
+def test_class_folders_alone_are_split(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(photos / "train", tmp_path / "flat")
+    assert main(["fit", str(tmp_path / "flat"), "--image-size", SIZE, "--output", str(tmp_path / "run")]) == 0
+    assert "5 test images" in capsys.readouterr().out
+
+
+def test_without_test_images_it_says_how_to_measure(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(photos / "train", tmp_path / "photos" / "train")
+    assert main(["fit", str(tmp_path / "photos"), "--image-size", SIZE, "--output", str(tmp_path / "run")]) == 0
+    assert f"alexnet evaluate {tmp_path / 'run'} --data {tmp_path / 'photos'}" in capsys.readouterr().out
 
 
 def test_noise_is_further_from_the_classes_than_their_images(fitted: Path, photos: Path) -> None:
