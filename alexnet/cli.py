@@ -113,6 +113,7 @@ app = App(
     help_format="plaintext",
     help_epilogue=_JOURNEY,
     version=__version__,
+    suppress_keyboard_interrupt=False,  # main says it
     # Of a flag that is given twice the last one counts, so that a script can add to a command.
     default_parameter=Parameter(negative_iterable="", allow_repeating=True),
 )

@@ -1,7 +1,7 @@
 """The same parts, predicted by Ray Data on the CPUs or GPUs of one or many machines. The only import of ray (extra).
 
 In: parts and the address of a cluster. Out: for each part its table, in the order in which they end. Ray computes the
-part of a worker that died anew, and nothing of a part is seen before it is whole, so that a row is never there twice.
+part of a worker that died again, and nothing of a part is seen before it is whole, so that a row is never there twice.
 Every machine needs this package, the model and the images at the same paths; only this process writes.
 """
 
@@ -102,7 +102,7 @@ def _start(ray: Any, address: str) -> None:
 
 
 def _dataset(ray: Any, job: Job, sha256: str, kind: str, parts: Iterable[Part]) -> Any:
-    """A block for each part, so that a part is what a worker takes, and what Ray computes anew."""
+    """A block for each part, so that a part is what a worker takes, and what Ray computes again."""
     rows = [
         {"number": part.number, "spans": json.dumps([(s.path, s.first, s.count) for s in part.spans])} for part in parts
     ]

@@ -97,7 +97,7 @@ def test_ctrl_c_leaves_a_run_that_can_be_resumed_and_says_how(
         process.send_signal(signal.SIGINT)
         output, errors = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert f"continue with: alexnet train --resume {folder}" in output
+    assert f"resume with: alexnet train --resume {folder}" in output
     assert errors.endswith("alexnet: interrupted\n")
     assert "Traceback" not in errors
     _assert_resumes_as_if_never_stopped(folder, data_root, small_settings)
