@@ -92,7 +92,7 @@ def torch() -> Finding:
     try:
         import torch
 
-        from training.trainer import has_bf16
+        from training.device import has_bf16
     except (ImportError, OSError) as error:
         return Finding("torch", "problem", f"cannot be imported: {error}", "pip install -r requirements/train.txt")
     gpu = torch.cuda.is_available()

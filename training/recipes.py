@@ -1,7 +1,8 @@
 """Named recipes: the values that `alexnet train --recipe NAME` sets. A flag given beside it wins.
 
 `published` is the run that docs/reproduction.md compares with; `improved` made the shipped model, distilled from what
-`teacher` trains (its `--teacher` is the user's to give). docs/training.md shows them side by side.
+`teacher` trains; `robust` is for images from elsewhere. Teachers, extra images and outliers are the user's to give.
+docs/training.md shows the recipes side by side.
 """
 
 from typing import Any, Final
@@ -25,6 +26,27 @@ RECIPES: Final = {
         cutout=8,
         mixup=0.5,
         input_size=160,
+        validation_images=5_000,
+    ),
+    "robust": Settings(
+        batch_norm=True,
+        epochs=60,
+        batch_size=128,
+        learning_rate=0.03,
+        lr_schedule="cosine",
+        warmup_epochs=1.0,
+        nesterov=True,
+        weight_decay=5e-4,
+        ema_decay=0.998,
+        label_smoothing=0.05,
+        horizontal_flip=True,
+        cutout=6,
+        resized_crop=0.6,
+        degraded=0.5,
+        fractals=0.25,
+        teacher_views="clean",
+        distill_weight=0.5,
+        input_size=128,
         validation_images=5_000,
     ),
     "teacher": Settings(

@@ -29,6 +29,10 @@ class Settings(BaseModel):
     width: float = Field(
         1.0, gt=0, le=1, description="multiplies all channels and hidden units; less than 1 is for tests"
     )
+    batch_norm: bool = Field(False, description="batch normalisation after each convolution; export folds it")
+    stem_kernel: int = Field(
+        4, ge=4, le=6, multiple_of=2, description="kernel of the first convolution at four times the image's size"
+    )
     epochs: int = Field(30, ge=1, description="passes over the training images")
     batch_size: int = Field(32, ge=1, description="training images per step")
     validation_batch_size: int = Field(64, ge=1, description="validation images per step; does not change any result")
@@ -56,7 +60,20 @@ class Settings(BaseModel):
     random_crop: int = Field(0, ge=0, lt=32, description="reflected padding in pixels before a random crop")
     cutout: int = Field(0, ge=0, lt=32, description="side in pixels of the square that cutout masks")
     mixup: float = Field(0.0, ge=0, le=1, description="probability that a training image is mixed with another")
-    teacher: tuple[str, ...] = Field((), max_length=1, description="checkpoint of the teacher network to distil from")
+    resized_crop: float = Field(1.0, gt=0, le=1, description="smallest area of a random resized crop; 1 turns it off")
+    degraded: float = Field(
+        0.0, ge=0, le=1, description="part of the images that is resampled, blurred, recoloured, compressed at random"
+    )
+    fractals: float = Field(0.0, ge=0, le=1, description="part of the images that is mixed with fractals (PixMix)")
+    extra: str | None = Field(None, description="folder of more training images, in folders of their classes, any size")
+    extra_share: float = Field(0.2, gt=0, lt=1, description="share of extra images among those of their classes")
+    outliers: str | None = Field(None, description="folder of images of none of the classes, for outlier exposure")
+    outlier_images: int = Field(32, ge=1, description="outliers beside each batch")
+    outlier_weight: float = Field(0.5, ge=0, description="weight of outlier exposure: uniform probabilities for them")
+    teacher: tuple[str, ...] = Field((), description="checkpoints or ONNX files to distil from, as an ensemble")
+    teacher_views: Literal["augmented", "clean"] = Field(
+        "augmented", description="what teachers see: each augmented image, or once each image as it is"
+    )
     distill_weight: float = Field(
         0.9, ge=0, le=1, description="weight of the distillation loss; the rest is the labels'"
     )
@@ -64,8 +81,9 @@ class Settings(BaseModel):
     input_size: int = Field(224, ge=32, description="side in pixels of the network's input; AlexNet needs 63")
     validation_images: int = Field(
         10_000,
-        ge=1,
-        description="training images held out to choose the best epoch (of an image folder, a fifth by default)",
+        ge=0,
+        description="training images held out to choose the best epoch (of an image folder, a fifth by default); with "
+        "0 the last epoch counts as the best",
     )
     init: str = Field(
         "imagenet",
@@ -102,8 +120,9 @@ class Settings(BaseModel):
 
     def without_paths(self) -> dict[str, Any]:
         """All values for publication, files by their names alone."""
+        names = {name: value and name_of(value) for name, value in (("extra", self.extra), ("outliers", self.outliers))}
         teachers = [name_of(teacher) for teacher in self.teacher]
-        return {**self.model_dump(mode="json"), "init": name_of(self.init), "teacher": teachers}
+        return {**self.model_dump(mode="json"), **names, "init": name_of(self.init), "teacher": teachers}
 
 
 def _explain(error: ValidationError) -> str:

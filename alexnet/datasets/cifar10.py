@@ -102,10 +102,10 @@ def split(images: Images, validation_images: int, seed: int) -> Split:
 
     Raises `UserError` when nothing would be left to train on.
     """
-    if not 0 < validation_images < len(images):
+    if not 0 <= validation_images < len(images):
         raise UserError(
             f"--validation-images is {validation_images}, but there are {len(images)} images: "
-            f"give 1 to {len(images) - 1}"
+            f"give 0 to {len(images) - 1}"
         )
     order = np.random.default_rng(seed).permutation(len(images))
     return Split(images.take(order[validation_images:]), images.take(order[:validation_images]))

@@ -111,8 +111,10 @@ class ImageFolder(Dataset):
         most = draw.most(labels, digests)
         if not exact:
             validation_images = min(validation_images, max(1, len(labels) // _FRACTION), max(1, most))
+        if exact and validation_images == 0:
+            return Split(train.images.take(order), train.images.take(order[:0]))
         if not 0 < validation_images <= most:
-            remedy = f"give 1 to {most}" if most else f"add some, or put others into {VALIDATION}/"
+            remedy = f"give 0 to {most}" if most else f"add some, or put others into {VALIDATION}/"
             raise UserError(
                 f"--validation-images is {validation_images}, but {TRAIN}/ has {len(labels)} images of "
                 f"{len(self.classes)} classes, of which one each is kept to train on: {remedy}"

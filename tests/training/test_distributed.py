@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from alexnet.paths import ROOT
-from training import trainer
+from training import checkpoint, trainer
 from training.distributed import Processes
 from training.settings import Settings
 
@@ -26,7 +26,9 @@ def _torchrun(processes: int, data_root: Path, *arguments: str) -> subprocess.Po
 
 def _flags(settings: Settings) -> list[str]:
     values = settings.model_dump().items()
-    return [f"--{name.replace('_', '-')}={value}" for name, value in values if not isinstance(value, bool | tuple)]
+    return [
+        f"--{name.replace('_', '-')}={value}" for name, value in values if not isinstance(value, bool | tuple | None)
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 40])
@@ -43,19 +45,19 @@ def test_the_shares_of_a_batch_are_the_batch_and_their_weights_make_its_mean(cou
 def test_two_processes_give_the_losses_of_one(tmp_path: Path, data_root: Path, small_settings: Settings) -> None:
     # Without dropout, of which each process draws its own; 24 steps, whose last ones have an odd number of images.
     settings = small_settings.replace(epochs=4, batch_size=23, dropout=0.0, random_crop=2, cutout=4)
-    one = trainer.load_checkpoint(trainer.start(settings, data_root, tmp_path / "one") / "last.pt")
+    one = checkpoint.load(trainer.start(settings, data_root, tmp_path / "one") / "last.pt")
     process = _torchrun(2, data_root, f"--output={tmp_path / 'two'}", *_flags(settings))
     output, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert output.count("done: ") == 1, "one process speaks"
     assert output.count("epoch 4/4") == 1
-    two = trainer.load_checkpoint(tmp_path / "two" / "last.pt")
-    for ours, theirs in zip(two["rows"], one["rows"], strict=True):
-        assert ours["training_loss"] == pytest.approx(theirs["training_loss"], rel=1e-3)
-        assert ours["training_accuracy"] == pytest.approx(theirs["training_accuracy"], abs=0.02)
-        assert ours["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-3)
-    for name, value in one["model"].items():
-        assert torch.allclose(two["model"][name], value, atol=1e-3), name
+    two = checkpoint.load(tmp_path / "two" / "last.pt")
+    for ours, theirs in zip(two.epochs, one.epochs, strict=True):
+        assert ours.training_loss == pytest.approx(theirs.training_loss, rel=1e-3)
+        assert ours.training_accuracy == pytest.approx(theirs.training_accuracy, abs=0.02)
+        assert ours.validation_loss == pytest.approx(theirs.validation_loss, rel=1e-3)
+    for name, value in one.model.items():
+        assert torch.allclose(two.model[name], value, atol=1e-3), name
 
 
 def test_a_lost_process_ends_the_run_with_the_remedy_and_a_checkpoint_that_one_process_continues(
@@ -76,7 +78,7 @@ def test_a_lost_process_ends_the_run_with_the_remedy_and_a_checkpoint_that_one_p
         process.kill()
     assert process.returncode != 0
     assert re.search(rf"alexnet: one of the 2 processes is gone \(.+\); .*--resume {folder}", errors), errors
-    done = len(trainer.load_checkpoint(folder / "last.pt")["rows"])
+    done = len(checkpoint.load(folder / "last.pt").epochs)
     assert done >= 1
     trainer.resume(folder, data_root, epochs=done + 1)
     assert _epochs(folder) == done + 1

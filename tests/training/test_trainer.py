@@ -1,6 +1,7 @@
 """Training: it learns, counts right, and loses nothing when it is stopped in any way."""
 
 import csv
+import dataclasses
 import json
 import os
 import resource
@@ -25,7 +26,8 @@ from alexnet.datasets import Fingerprint, Images, cifar10
 from alexnet.errors import UserError
 from alexnet.paths import ROOT
 from tests.conftest import write_binary
-from training import loop, trainer
+from training import checkpoint, loop, networks, trainer
+from training.checkpoint import Checkpoint
 from training.networks.alexnet import AlexNet
 from training.settings import Settings
 
@@ -85,7 +87,8 @@ def test_a_run_killed_while_it_writes_a_checkpoint_keeps_the_one_before(
         process.kill()
     process.wait()
     _assert_resumes_as_if_never_stopped(folder, data_root, small_settings)
-    assert sorted(path.name for path in folder.iterdir()) == ["best.pt", "config.json", "last.pt", "metrics.csv"]
+    assert sorted(path.name for path in folder.glob("[!.]*")) == ["best.pt", "config.json", "last.pt", "metrics.csv"]
+    assert not list(folder.glob(".*.part"))
 
 
 def test_ctrl_c_leaves_a_run_that_can_be_resumed_and_says_how(
@@ -120,24 +123,24 @@ def test_checkpoints_that_are_written_beside_the_training_are_the_same(
 ) -> None:
     """As on a GPU, whose weights move on while they are written."""
     plain = trainer.start(small_settings, data_root, tmp_path / "plain")
-    writers, write = set(), trainer._write_checkpoint
+    writers, write = set(), checkpoint.save
 
-    def watched(path: Path, content: dict[str, Any]) -> None:
-        time.sleep(0.2)  # the next epoch begins meanwhile
+    def watched(path: Path, state: Checkpoint) -> None:
+        time.sleep(0.2)  # the next epoch starts meanwhile
         writers.add(threading.current_thread() is threading.main_thread())
-        write(path, content)
+        write(path, state)
 
-    monkeypatch.setattr(trainer, "_goes_on", lambda _: True)
-    monkeypatch.setattr(trainer, "_write_checkpoint", watched)
+    monkeypatch.setattr(trainer, "_trains_on", lambda _: True)
+    monkeypatch.setattr(checkpoint, "save", watched)
     beside = trainer.start(small_settings, data_root, tmp_path / "beside")
     assert writers == {True, False}  # the first weights before the training, the others beside it
     for name in ("last.pt", "best.pt"):
-        ours, theirs = (trainer.load_checkpoint(run / name) for run in (beside, plain))
-        assert all(torch.equal(ours["model"][key], value) for key, value in theirs["model"].items()), name
-        assert [row["epoch"] for row in ours["rows"]] == [row["epoch"] for row in theirs["rows"]]
-    states = [trainer.load_checkpoint(run / "last.pt")["optimizer"]["state"] for run in (beside, plain)]
-    assert all(torch.equal(states[0][key]["momentum_buffer"], states[1][key]["momentum_buffer"]) for key in states[1])
-    assert not list(beside.glob(".*"))
+        ours, theirs = (checkpoint.load(run / name) for run in (beside, plain))
+        assert all(torch.equal(ours.model[key], value) for key, value in theirs.model.items()), name
+        assert [row.epoch for row in ours.epochs] == [row.epoch for row in theirs.epochs]
+    ours, theirs = (_momentum(run) for run in (beside, plain))
+    assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+    assert not list(beside.glob(".*.part"))
 
 
 def test_a_checkpoint_that_fails_beside_the_training_ends_it_with_the_remedy(
@@ -146,11 +149,11 @@ def test_a_checkpoint_that_fails_beside_the_training_ends_it_with_the_remedy(
     save = torch.save
 
     def full(content: dict[str, Any], path: Path) -> None:
-        if content["rows"]:
+        if content["epochs"]:
             raise OSError(28, "No space left on device")
         save(content, path)
 
-    monkeypatch.setattr(trainer, "_goes_on", lambda _: True)
+    monkeypatch.setattr(trainer, "_trains_on", lambda _: True)
     monkeypatch.setattr(torch, "save", full)
     with pytest.raises(UserError, match="could not be written"):
         trainer.start(small_settings, data_root, tmp_path / "run")
@@ -161,7 +164,7 @@ def test_the_best_checkpoint_stays_when_a_resumed_epoch_is_worse(
 ) -> None:
     folder = _copy(small_run, tmp_path / "run")
     saved = torch.load(folder / "last.pt", weights_only=True)
-    saved["rows"][0]["validation_accuracy"] = 1.0
+    saved["epochs"][0]["validation_accuracy"] = 1.0
     with files.replacing(folder / "last.pt") as partial:
         torch.save(saved, partial)
     trainer.resume(folder, data_root, epochs=3)
@@ -196,7 +199,7 @@ def test_known_predictions_are_counted_by_image_whatever_the_batch_size(batch_si
     written = torch.tensor([3] * 30 + [5] * 3)  # the last of two batches of 32 holds one image
     labels = torch.tensor([3] * 20 + [4] * 10 + [5] * 3)
     pixels = written.to(torch.uint8).view(-1, 1, 1, 1).expand(-1, 32, 32, 3)
-    loss, accuracy = loop.validate(_Reader(), loop.Tensors(pixels, labels), batch_size, _fp32(), lambda: None)
+    loss, accuracy = loop.validate(_Reader(), (pixels, labels), batch_size, _fp32(), lambda: None)
     assert accuracy == 23 / 33
     right, wrong = np.log(1 + 9 * np.exp(-4)), np.log(1 + 9 * np.exp(-4)) + 4
     assert loss == pytest.approx((23 * right + 10 * wrong) / 33, rel=1e-12)
@@ -205,7 +208,7 @@ def test_known_predictions_are_counted_by_image_whatever_the_batch_size(batch_si
 def test_validation_does_not_depend_on_the_batch_size(small_run: Path, fixture_images: Images) -> None:
     model = _restore(small_run / "best.pt").train()  # as an epoch leaves it: validation has to turn dropout off
     some = fixture_images.take(np.arange(70))
-    tensors = loop.Tensors(torch.from_numpy(some.pixels), torch.from_numpy(some.labels))
+    tensors = torch.from_numpy(some.pixels), torch.from_numpy(some.labels)
     results = [loop.validate(model, tensors, size, _fp32(), lambda: None) for size in (1, 32, 1000)]
     assert {accuracy for _, accuracy in results} == {results[0][1]}
     assert [loss for loss, _ in results] == pytest.approx([results[0][0]] * 3, rel=1e-6)
@@ -216,7 +219,7 @@ def test_checkpoints_hold_weights_and_plain_values_alone(small_run: Path, small_
         saved = torch.load(small_run / name, weights_only=True)
         assert saved["settings"] == small_settings.model_dump(mode="json")
         assert saved["classes"] == list(cifar10.CLASSES)
-        assert {type(value) for row in saved["rows"] for value in row.values()} == {int, float}
+        assert {type(value) for row in saved["epochs"] for value in row.values()} == {int, float}
         assert all(value.dtype == torch.float32 for value in saved["model"].values())
     assert torch.load(small_run / "last.pt", weights_only=True)["optimizer"]["state"]
 
@@ -232,7 +235,7 @@ def test_a_run_describes_itself(small_run: Path, small_settings: Settings, init_
     assert str(init_file.parent) not in text  # nothing of this machine's folders
     rows = _rows(small_run)
     assert [row["epoch"] for row in rows] == [1, 2]
-    assert trainer.load_checkpoint(small_run / "last.pt")["rows"] == rows
+    assert [dataclasses.asdict(epoch) for epoch in checkpoint.load(small_run / "last.pt").epochs] == rows
 
 
 def test_bf16_computes_in_half_and_keeps_whole_weights(
@@ -243,9 +246,9 @@ def test_bf16_computes_in_half_and_keeps_whole_weights(
     settings = small_settings.replace(epochs=1, precision="bf16", validation_images=8)
     trainer.start(settings, tmp_path, tmp_path / "run")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["precision"] == "bf16"
-    saved = trainer.load_checkpoint(tmp_path / "run" / "last.pt")
-    assert {value.dtype for value in saved["model"].values()} == {torch.float32}
-    assert np.isfinite(saved["rows"][0]["training_loss"])
+    saved = checkpoint.load(tmp_path / "run" / "last.pt")
+    assert {value.dtype for value in saved.model.values()} == {torch.float32}
+    assert np.isfinite(saved.epochs[0].training_loss)
 
 
 def test_a_finished_run_is_resumed_to_nothing_but_a_whole_table(
@@ -284,7 +287,7 @@ def test_a_run_begins_with_the_weights_of_another(
     first = str(small_run / "best.pt")
     settings = small_settings.replace(epochs=1, learning_rate=0.0, init=first)
     folder = trainer.start(settings, data_root, tmp_path / "run")
-    begun, begin = (trainer.load_checkpoint(run / "best.pt")["model"] for run in (folder, small_run))
+    begun, begin = (checkpoint.load(run / "best.pt").model for run in (folder, small_run))
     assert all(torch.equal(begun[name], value) for name, value in begin.items())
     config = json.loads((folder / "config.json").read_text())
     assert config["settings"]["init"] == "small/best.pt"
@@ -296,7 +299,7 @@ def test_of_other_classes_the_last_layer_stays_fresh(small_run: Path, small_sett
     model = AlexNet(3, settings.input_size, width=settings.width)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
     trainer._load_weights_of_run(model, settings, Fingerprint(("a", "b", "c"), "0" * 64))
-    saved = trainer.load_checkpoint(small_run / "best.pt")["model"]
+    saved = checkpoint.load(small_run / "best.pt").model
     for name, value in model.state_dict().items():
         assert torch.equal(value, fresh[name] if name.startswith("network.classifier.6.") else saved[name]), name
 
@@ -305,7 +308,7 @@ def test_of_other_classes_the_last_layer_stays_fresh(small_run: Path, small_sett
     ("change", "complaint"),
     [
         ({"seed": 1}, "trained on images that this run validates on; train one with --seed 1"),
-        ({"network": "teacher", "input_size": 32}, "an AlexNet alone can begin with the weights of a run"),
+        ({"network": "teacher", "input_size": 32}, "only AlexNet can start from the weights of a run"),
     ],
 )
 def test_weights_of_a_run_that_do_not_do_are_refused(
@@ -355,35 +358,6 @@ def test_a_run_is_not_cut_back_to_fewer_epochs(small_run: Path, data_root: Path)
         trainer.resume(small_run, data_root, epochs=1)
 
 
-def test_a_file_that_is_no_checkpoint_is_named(tmp_path: Path, small_run: Path) -> None:
-    with (small_run / "best.pt").open("rb") as file:
-        (tmp_path / "cut.pt").write_bytes(file.read(1_000_000))
-    (tmp_path / "text.pt").write_text("weights")
-    torch.save({"weights": torch.zeros(3)}, tmp_path / "foreign.pt")
-    complaints = {
-        "absent.pt": "no such file",
-        "cut.pt": "not a whole checkpoint",
-        "text.pt": "not a whole checkpoint",
-        "foreign.pt": "not a checkpoint of this project",
-    }
-    for name, complaint in complaints.items():
-        with pytest.raises(UserError) as caught:
-            trainer.load_checkpoint(tmp_path / name)
-        assert str(caught.value).startswith(f"{tmp_path / name}: {complaint}")
-        assert "\n" not in str(caught.value)
-
-
-def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
-    class Intruder:
-        def __reduce__(self) -> tuple[Callable[..., None], tuple[Path]]:
-            return Path.touch, (tmp_path / "ran",)
-
-    torch.save({"model": Intruder(), "settings": {}, "classes": [], "rows": []}, tmp_path / "foreign.pt")
-    with pytest.raises(UserError, match="not a whole checkpoint"):
-        trainer.load_checkpoint(tmp_path / "foreign.pt")
-    assert not (tmp_path / "ran").exists()
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
 def test_a_gpu_trains_and_resumes(tmp_path: Path, data_root: Path, small_settings: Settings) -> None:
     settings = small_settings.replace(epochs=1, device="auto", precision="auto")
@@ -405,15 +379,15 @@ def _fp32() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16, enabled=False)
 
 
-def _restore(path: Path) -> AlexNet:
-    saved = trainer.load_checkpoint(path)
-    model = AlexNet(10, saved["settings"]["input_size"], width=saved["settings"]["width"])
-    model.load_state_dict(saved["model"])
+def _restore(path: Path) -> networks.Network:
+    saved = checkpoint.load(path)
+    model = networks.build(saved.settings, 10)
+    model.load_state_dict(saved.model)
     return model.eval()
 
 
 @torch.inference_mode()
-def _measure(model: AlexNet, images: Images) -> tuple[float, int]:
+def _measure(model: nn.Module, images: Images) -> tuple[float, int]:
     """Mean loss and number of right answers, in one batch."""
     logits, labels = model(torch.from_numpy(images.pixels)), torch.from_numpy(images.labels)
     return nn.functional.cross_entropy(logits, labels).item(), int((logits.argmax(1) == labels).sum())
@@ -435,7 +409,7 @@ def _copy(run: Path, target: Path) -> Path:
 
 def _assert_resumes_as_if_never_stopped(folder: Path, data_root: Path, settings: Settings) -> None:
     """The stopped run in `folder`, resumed for one more epoch, is a run of so many epochs."""
-    epochs = len(trainer.load_checkpoint(folder / "last.pt")["rows"]) + 1
+    epochs = len(checkpoint.load(folder / "last.pt").epochs) + 1
     assert epochs > 1
     trainer.resume(folder, data_root, epochs=epochs)
     whole = trainer.start(settings.replace(epochs=epochs), data_root, folder.with_name("whole"))
@@ -444,16 +418,24 @@ def _assert_resumes_as_if_never_stopped(folder: Path, data_root: Path, settings:
 
 def _assert_same_run(found: Path, wanted: Path) -> None:
     for name in ("last.pt", "best.pt"):
-        a, b = trainer.load_checkpoint(found / name), trainer.load_checkpoint(wanted / name)
-        assert a["model"].keys() == b["model"].keys()
-        for key in a["model"]:
-            assert torch.equal(a["model"][key], b["model"][key]), f"{name}: {key}"
-        assert [_without_seconds(row) for row in a["rows"]] == [_without_seconds(row) for row in b["rows"]]
-    a, b = (trainer.load_checkpoint(run / "last.pt")["optimizer"] for run in (found, wanted))
+        a, b = checkpoint.load(found / name), checkpoint.load(wanted / name)
+        assert a.model.keys() == b.model.keys()
+        for key in a.model:
+            assert torch.equal(a.model[key], b.model[key]), f"{name}: {key}"
+        timeless = [[dataclasses.replace(epoch, seconds=0) for epoch in run.epochs] for run in (a, b)]
+        assert timeless[0] == timeless[1]
+    a, b = (checkpoint.load(run / "last.pt").optimizer for run in (found, wanted))
     assert a["param_groups"] == b["param_groups"]
-    for key in b["state"]:
-        assert torch.equal(a["state"][key]["momentum_buffer"], b["state"][key]["momentum_buffer"]), key
+    ours, theirs = _momentum(found), _momentum(wanted)
+    for key, value in theirs.items():
+        assert torch.equal(ours[key], value), key
     assert [_without_seconds(row) for row in _rows(found)] == [_without_seconds(row) for row in _rows(wanted)]
+
+
+def _momentum(run: Path) -> dict[int, Tensor]:
+    optimizer = checkpoint.load(run / "last.pt").optimizer
+    assert optimizer is not None
+    return {key: state["momentum_buffer"] for key, state in optimizer["state"].items()}
 
 
 def _without_seconds(row: dict[str, float]) -> dict[str, float]:
@@ -470,7 +452,9 @@ def _flag(name: str, value: object) -> str:
 def _training(folder: Path, data_root: Path, settings: Settings) -> Iterator[subprocess.Popen[str]]:
     """A real `alexnet train`, killed at the latest when the block ends."""
     flags = [
-        _flag("--" + name.replace("_", "-"), value) for name, value in settings.model_dump().items() if value != ()
+        _flag("--" + name.replace("_", "-"), value)
+        for name, value in settings.model_dump().items()
+        if value not in ((), None)
     ]
     command = [sys.executable, "-m", "alexnet", "train", f"--data={data_root}", f"--output={folder}", *flags]
     process = subprocess.Popen(

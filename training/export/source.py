@@ -3,9 +3,10 @@
 In: a run's folder or a `.pt` file of the trainer's. Out: a `Source`.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +18,9 @@ from alexnet.datasets import Cifar10, Dataset, Fingerprint, Images, cifar10
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import ModelMetadata, TrainingSettings, ValidationMetrics
-from training import trainer
+from training import checkpoint as checkpoints
+from training import networks
+from training.checkpoint import Checkpoint
 from training.networks.alexnet import AlexNet
 from training.settings import Settings
 
@@ -72,16 +75,15 @@ def read(checkpoint: Path) -> Source:
 
     Raises `UserError` where that is impossible, on a teacher, and on a run that diverged.
     """
-    path = checkpoint / "best.pt" if checkpoint.is_dir() else checkpoint
-    saved = trainer.load_checkpoint(path)
-    settings = Settings.from_dict(saved["settings"])
-    if settings.network == "teacher":
+    path = checkpoints.resolve(checkpoint)
+    saved = checkpoints.load(path)
+    model = networks.build(saved.settings, len(saved.trained.classes))
+    if not isinstance(model, AlexNet):
         raise UserError("a teacher is not exported: it is there to train AlexNet with, by --teacher")
-    model = AlexNet(len(saved["classes"]), settings.input_size, settings.dropout, settings.width)
-    model.load_state_dict(saved["model"])
+    model.load_state_dict(saved.model)
     if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
         raise UserError(f"{path}: the run diverged, its weights are not finite; train again at a lower --learning-rate")
-    return Source(path, model.eval(), _describe(path, saved), settings, Fingerprint.of(saved))
+    return Source(path, model.eval(), _describe(path, saved), saved.settings, saved.trained)
 
 
 def read_images(source: Source, root: Path, *, calibrated: bool) -> FitImages:
@@ -120,18 +122,19 @@ def read_calibration(path: Path, trained: Fingerprint) -> ModelMetadata:
     return metadata
 
 
-def _describe(path: Path, saved: dict[str, Any]) -> ModelMetadata:
+def _describe(path: Path, saved: Checkpoint) -> ModelMetadata:
     """What the file says about itself: classes, where its weights are from, and the versions that made it."""
-    last = saved["rows"][-1] if saved["rows"] else None  # of the weights in this file, in best.pt and last.pt alike
-    settings, trained = saved["settings"], Fingerprint.of(saved)
+    last = saved.epochs[-1] if saved.epochs else None  # of the weights in this file, in best.pt and last.pt alike
+    is_measured = last is not None and last.validation_loss is not None
+    settings, trained = saved.settings, saved.trained
     return ModelMetadata(
         name=NAME if trained.classes == cifar10.CLASSES else NAME_OF_OTHERS,
         classes=trained.classes,
-        input_size=settings["input_size"],
+        input_size=settings.input_size,
         run=path.resolve().parent.name,
         checkpoint_sha256=files.sha256(path),
-        settings=TrainingSettings(**settings),
-        validation=None if last is None else ValidationMetrics(**last),
+        settings=TrainingSettings(**settings.model_dump()),
+        validation=ValidationMetrics(**dataclasses.asdict(last)) if last and is_measured else None,
         exported_with=environment.describe("torch", "onnx", "onnxscript"),
         image_folder_sha256=trained.sha256,
     )

@@ -1,36 +1,34 @@
-"""AlexNet that eats pixels.
+"""AlexNet on pixels.
 
-In: pixels uint8 [N, 32, 32, 3] RGB. Out: logits float32 [N, classes]. Cast, normalise and resize are the network's
+In: pixels uint8 [N, H, W, 3] RGB. Out: logits float32 [N, classes]. Cast, normalisation and resize are the network's
 first stage, so that training, validation, export and serving cannot prepare an image differently.
 """
 
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Final
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from torchvision.models import AlexNet_Weights
 
-from alexnet.errors import UserError
+from alexnet.datasets.cifar10 import SIDE
 
 # The statistics that torchvision's ImageNet weights were trained with, for values from 0 to 1:
 # https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.alexnet.html
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
+STEM_STRIDE: Final = 4  # of AlexNet's first convolution
 _CHANNELS: Final = (64, 192, 384, 256, 256)  # of the five convolutions
 _HIDDEN: Final = 4096  # units of each of the two large linear layers
-_LAST_LAYER: Final = ("classifier.6.weight", "classifier.6.bias")
 _POOLED: Final = 6  # side of the feature maps that the linear layers see
+_POOLED_FUSED: Final = 3  # the same where the maps are no larger: pooling to 6 would only repeat them
 
 
 class Preprocess(nn.Module):
-    """Pixels uint8 [N, H, W, 3] from 0 to 255 to the network's input float32 [N, 3, input_size, input_size].
+    """Pixels uint8 [N, H, W, 3] from 0 to 255 to the input float32 [N, 3, input_size, input_size] of the convolutions.
 
-    Normalising comes before the bilinear resize: the two commute (the weights of a bilinear sample add up to one), and
-    the small image has 49 times fewer values. Mean and std are buffers, hence in every checkpoint.
+    Normalisation comes before the bilinear resize: the two commute (the weights of a bilinear sample add up to one),
+    and the small image has fewer values. Mean and std are buffers, hence in every checkpoint.
     """
 
     mean: Tensor
@@ -50,14 +48,35 @@ class Preprocess(nn.Module):
 class AlexNet(nn.Module):
     """AlexNet as torchvision builds it (https://arxiv.org/abs/1404.5997) behind `Preprocess`.
 
-    Pixels uint8 [N, 32, 32, 3] to logits float32 [N, classes]. All channels and hidden units are multiplied by `width`.
+    Pixels uint8 [N, 32, 32, 3] to logits float32 [N, classes]. At an `input_size` of four times the image's side,
+    resize and first convolution are one convolution of stride 1 on the image itself, of `stem_kernel` pixels a side
+    (stem.py), and the linear layers see maps of 3x3 instead of 6x6.
+    With `batch_norm` each convolution is normalised, which export folds into it. `width` multiplies all channels and
+    hidden units.
     """
 
-    def __init__(self, classes: int, input_size: int, dropout: float = 0.5, width: float = 1.0) -> None:
+    def __init__(
+        self,
+        classes: int,
+        input_size: int,
+        dropout: float = 0.5,
+        width: float = 1.0,
+        batch_norm: bool = False,
+        stem_kernel: int = 4,
+    ) -> None:
         super().__init__()
-        self.preprocess = Preprocess(input_size)
         self.classes = classes
-        self.network = _Layers(classes, dropout, width)
+        fused = input_size == STEM_STRIDE * SIDE
+        self.preprocess = Preprocess(SIDE if fused else input_size)
+        channels = [round(width * count) for count in _CHANNELS]
+        pooled = _POOLED_FUSED if fused else _POOLED
+        if fused:
+            stem = nn.Conv2d(3, channels[0], stem_kernel, padding=(stem_kernel - 2) // 2)
+        else:
+            stem = nn.Conv2d(3, channels[0], 11, stride=STEM_STRIDE, padding=2)
+        features = _features(stem, channels)
+        classifier = _classifier(channels[-1] * pooled**2, round(width * _HIDDEN), classes, dropout)
+        self.network = _Layers(_with_batch_norm(features) if batch_norm else features, pooled, classifier)
 
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.network(self.preprocess(pixels))
@@ -67,94 +86,58 @@ class AlexNet(nn.Module):
 class _Layers(nn.Module):
     """The layers under torchvision's names, and made in its order, so that a seed gives the same initial weights."""
 
-    def __init__(self, classes: int, dropout: float, width: float) -> None:
+    def __init__(self, features: nn.Sequential, pooled: int, classifier: nn.Sequential) -> None:
         super().__init__()
-        conv1, conv2, conv3, conv4, conv5 = (round(width * channels) for channels in _CHANNELS)
-        hidden = round(width * _HIDDEN)
-        self.features = nn.Sequential(
-            nn.Conv2d(3, conv1, 11, stride=4, padding=2),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, stride=2),
-            nn.Conv2d(conv1, conv2, 5, padding=2),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, stride=2),
-            nn.Conv2d(conv2, conv3, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(conv3, conv4, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(conv4, conv5, 3, padding=1),
-            nn.ReLU(inplace=True),
-            nn.MaxPool2d(3, stride=2),
-        )
-        self.avgpool = nn.AdaptiveAvgPool2d(_POOLED)
-        self.classifier = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(conv5 * _POOLED**2, hidden),
-            nn.ReLU(inplace=True),
-            nn.Dropout(dropout),
-            nn.Linear(hidden, hidden),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden, classes),
-        )
+        self.features = features
+        self.avgpool = nn.AdaptiveAvgPool2d(pooled)
+        self.classifier = classifier
 
     def forward(self, image: Tensor) -> Tensor:
         logits: Tensor = self.classifier(torch.flatten(self.avgpool(self.features(image)), 1))
         return logits
 
 
-def load_initial_weights(model: AlexNet, init: str) -> None:
-    """Fill the layers that `init` has weights for; the others keep their fresh values.
+def _features(stem: nn.Conv2d, channels: Sequence[int]) -> nn.Sequential:
+    conv1, conv2, conv3, conv4, conv5 = channels
+    return nn.Sequential(
+        stem,
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, stride=2),
+        nn.Conv2d(conv1, conv2, 5, padding=2),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, stride=2),
+        nn.Conv2d(conv2, conv3, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(conv3, conv4, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(conv4, conv5, 3, padding=1),
+        nn.ReLU(inplace=True),
+        nn.MaxPool2d(3, stride=2),
+    )
 
-    `init` is `imagenet` (torchvision's weights, downloaded: all layers whose shape fits), `none`, or the path of a
-    `.safetensors` file with at least the ten tensors `features.{0,3,6,8,10}.{weight,bias}`, as `alexnet compress
-    --release` writes. Its last layer is left out where it is one of another number of classes.
-    Raises `UserError` when the weights cannot be had or do not fit.
+
+def _classifier(inputs: int, hidden: int, classes: int, dropout: float) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Dropout(dropout),
+        nn.Linear(inputs, hidden),
+        nn.ReLU(inplace=True),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, hidden),
+        nn.ReLU(inplace=True),
+        nn.Linear(hidden, classes),
+    )
+
+
+def _with_batch_norm(features: nn.Sequential) -> nn.Sequential:
+    """`features` with a `BatchNorm2d` after each convolution; the other layers keep their names.
+
+    The convolutions keep their biases, which the normalisation makes redundant, as constants.
     """
-    if init == "none":
-        return
-    fresh = model.network.state_dict()
-    if init == "imagenet":
-        found = _download_imagenet()
-        found = {name: value for name, value in found.items() if value.shape == fresh[name].shape}
-    else:
-        found = _merge_factors(_read_safetensors(Path(init)))
-        if any(name in found and len(found[name]) != len(fresh[name]) for name in _LAST_LAYER):
-            found = {name: value for name, value in found.items() if name not in _LAST_LAYER}
-    for name, value in found.items():
-        if name not in fresh or value.shape != fresh[name].shape:
-            raise UserError(f"--init {init}: {name} of shape {tuple(value.shape)} is no tensor of this AlexNet")
-    missing = sorted(name for name in fresh if name.startswith("features.") and name not in found)
-    if missing:
-        raise UserError(f"--init {init}: {missing[0]} is missing; the file must hold all convolution layers")
-    model.network.load_state_dict({**fresh, **found})
-
-
-def _merge_factors(found: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Float32 tensors; a layer's `up.weight` [out, rank] and `down.weight` [rank, in] become their product."""
-    found = {name: value.float() for name, value in found.items()}
-    for name in [name for name in found if name.endswith(".down.weight")]:
-        layer = name.removesuffix(".down.weight")
-        if f"{layer}.up.weight" in found:
-            found[f"{layer}.weight"] = found.pop(f"{layer}.up.weight") @ found.pop(name)
-            found[f"{layer}.bias"] = found.pop(f"{layer}.up.bias")
-    return found
-
-
-def _download_imagenet() -> dict[str, Tensor]:
-    try:
-        return dict(AlexNet_Weights.IMAGENET1K_V1.get_state_dict(progress=True, check_hash=True))
-    except (OSError, RuntimeError) as error:
-        raise UserError(
-            f"could not download torchvision's AlexNet weights ({error}): give a .safetensors file, or --init none"
-        ) from error
-
-
-def _read_safetensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors":
-        raise UserError(f"--init {path}: give imagenet, none, or a file that ends in .safetensors or .pt")
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        raise UserError(f"--init {path}: no such file") from error
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"--init {path}: not a readable safetensors file ({error})") from error
+    layers = nn.Sequential()
+    for name, layer in features.named_children():
+        layers.add_module(name, layer)
+        if isinstance(layer, nn.Conv2d):
+            assert layer.bias is not None
+            layer.bias.requires_grad_(False)
+            layers.add_module(f"norm{name}", nn.BatchNorm2d(layer.out_channels))
+    return layers

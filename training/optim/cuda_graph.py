@@ -15,7 +15,7 @@ from torch import Tensor
 _FIRST_STEPS: Final = 3
 
 
-class Captured:
+class CapturedStep:
     """`step` for batches of `size` on the GPU `device`; those of another size run as they are.
 
     Nothing in `step` may depend on a number that Python holds and that changes from call to call.

@@ -22,7 +22,7 @@ _STEPS: Final = 16  # of the first one's size, kept before they are added up: mo
 _OLD: Final = 2  # factors come first that are not of rows: of the old weights, and of the old momentum
 
 
-class Deferred:
+class LazyLayers:
     """The wide linear layers of `model`, taken out of the hands of `optimizer`; their products are in `dtype`.
 
     `step` belongs after each step of the optimiser. `close` leaves weights and momentum where the optimiser would have
@@ -46,13 +46,13 @@ class Deferred:
 
 
 @contextmanager
-def wide_layers(model: nn.Module, optimizer: torch.optim.SGD, dtype: torch.dtype) -> Iterator[Deferred]:
-    """A `Deferred` that is closed at the end."""
-    deferred = Deferred(model, optimizer, dtype)
+def wide_layers(model: nn.Module, optimizer: torch.optim.SGD, dtype: torch.dtype) -> Iterator[LazyLayers]:
+    """A `LazyLayers` that is closed at the end."""
+    lazy = LazyLayers(model, optimizer, dtype)
     try:
-        yield deferred
+        yield lazy
     finally:
-        deferred.close()
+        lazy.close()
 
 
 class _Layer:

@@ -83,9 +83,9 @@ def test_a_fifth_is_held_out_unless_fewer_or_a_number_is_wanted(
     assert Fingerprint.of(data.fingerprint.to_dict()) == data.fingerprint
 
 
-@pytest.mark.parametrize("count", [0, -1, 28, 10_000])
+@pytest.mark.parametrize("count", [-1, 28, 10_000])
 def test_a_number_that_cannot_be_held_out_is_refused_with_what_can(photos: Path, count: int) -> None:
-    with pytest.raises(UserError, match=rf"--validation-images is {count}, but train/ has 30 images .* give 1 to 27"):
+    with pytest.raises(UserError, match=rf"--validation-images is {count}, but train/ has 30 images .* give 0 to 27"):
         datasets.open(photos).split(count, 0)
 
 

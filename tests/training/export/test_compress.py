@@ -26,12 +26,13 @@ from alexnet.inference.metadata import ModelMetadata
 from benchmarks import older_cpu
 from tests.conftest import VALIDATION_IMAGES, WIDTH
 from tests.models import write_model
-from training import trainer
+from training import checkpoint
 from training.export import compress, head_fit, latency, quantize, rank_search, source
 from training.export.folding import FoldedAlexNet
 from training.export.multiply_adds import count_multiply_adds
 from training.export.rank_search import Search
-from training.networks.alexnet import AlexNet, load_initial_weights
+from training.networks import initial_weights
+from training.networks.alexnet import AlexNet
 
 SIZE = 63
 
@@ -62,8 +63,8 @@ def inside(path: Path, name: str, pixels: np.ndarray) -> np.ndarray:
 
 
 def held_out(data_root: Path, run: Path) -> Images:
-    settings = trainer.load_checkpoint(run / "best.pt")["settings"]
-    return datasets.open(data_root).split(settings["validation_images"], settings["seed"]).validation
+    settings = checkpoint.load(run).settings
+    return datasets.open(data_root).split(settings.validation_images, settings.seed).validation
 
 
 def test_the_file_is_small_and_serves(small_file: Path, small_model: Path, fixture_images: Images) -> None:
@@ -200,7 +201,7 @@ def test_the_weights_of_a_release_compute_what_its_file_does(
 ) -> None:
     whole = source.read(small_run).model
     model = AlexNet(10, SIZE, width=WIDTH).eval()
-    load_initial_weights(model, str(release.with_suffix(".safetensors")))
+    initial_weights.load(model, str(release.with_suffix(".safetensors")))
     with torch.inference_mode():
         logits = model(torch.from_numpy(fixture_images.pixels))
         original = whole(torch.from_numpy(fixture_images.pixels))
@@ -215,7 +216,7 @@ def test_the_weights_of_a_release_compute_what_its_file_does(
 def test_the_weights_start_a_network_of_other_classes(release: Path) -> None:
     model = AlexNet(3, SIZE, width=WIDTH)
     fresh = {place: model.network.classifier[place].weight.clone() for place in (4, 6)}
-    load_initial_weights(model, str(release.with_suffix(".safetensors")))
+    initial_weights.load(model, str(release.with_suffix(".safetensors")))
     assert torch.equal(model.network.classifier[6].weight, fresh[6])
     assert not torch.equal(model.network.classifier[4].weight, fresh[4])
 

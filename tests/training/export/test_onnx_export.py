@@ -1,5 +1,6 @@
 """A checkpoint to one ONNX file: whole, self-contained, equal to the checkpoint, or not written."""
 
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import ModelMetadata
 from tests.conftest import WIDTH, write_binary
-from training import trainer
+from training import checkpoint
 from training.export import onnx_export, source, torch_parity
 from training.export.onnx_export import export as export_model
 from training.networks.alexnet import AlexNet
@@ -76,15 +77,15 @@ def test_dropout_is_off(classifier: Classifier, small_model: Path, fixture_image
 
 def test_the_metadata_say_where_the_model_comes_from(small_model: Path, small_run: Path) -> None:
     metadata = Classifier(small_model).metadata
-    saved = trainer.load_checkpoint(small_run / "best.pt")
+    saved = checkpoint.load(small_run / "best.pt")
     assert metadata.classes == cifar10.CLASSES
     assert (metadata.name, metadata.input_size, metadata.rank) == ("alexnet-cifar10", 63, None)
     assert metadata.run == "small"
     assert metadata.checkpoint_sha256 == files.sha256(small_run / "best.pt")
     assert metadata.settings is not None
-    assert metadata.settings.model_dump() == {**saved["settings"], "init": "init.safetensors", "teacher": ()}
+    assert metadata.settings.model_dump() == {**saved.settings.model_dump(), "init": "init.safetensors", "teacher": ()}
     assert metadata.validation is not None
-    assert metadata.validation.model_dump() == saved["rows"][-1]
+    assert metadata.validation.model_dump() == dataclasses.asdict(saved.epochs[-1])
     assert metadata.exported_with is not None
     assert metadata.exported_with["onnx"] == onnx.__version__
 
@@ -127,9 +128,9 @@ def test_a_difference_at_one_batch_size_alone_is_found(
 def test_a_model_of_no_numbers_is_not_written_over_an_older_one(
     tmp_path: Path, data_root: Path, small_run: Path
 ) -> None:
-    saved = trainer.load_checkpoint(small_run / "best.pt")
-    saved["model"]["network.classifier.6.bias"][3] = torch.nan  # a run that diverged
-    torch.save(saved, tmp_path / "diverged.pt")
+    saved = checkpoint.load(small_run / "best.pt")
+    saved.model["network.classifier.6.bias"][3] = torch.nan  # a run that diverged
+    checkpoint.save(tmp_path / "diverged.pt", saved)
     output = tmp_path / "models" / "model.onnx"
     output.parent.mkdir()
     output.write_bytes(b"older")

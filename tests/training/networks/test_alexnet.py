@@ -11,7 +11,8 @@ from safetensors.torch import load_file, save_file
 from alexnet.datasets import Images
 from alexnet.errors import UserError
 from tests.conftest import WIDTH
-from training.networks.alexnet import IMAGENET_MEAN, IMAGENET_STD, AlexNet, Preprocess, load_initial_weights
+from training.networks import initial_weights
+from training.networks.alexnet import IMAGENET_MEAN, IMAGENET_STD, AlexNet, Preprocess
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_an_init_file_fills_the_convolution_layers_alone(init_file: Path, tensor
     fresh = AlexNet(10, 63, width=WIDTH).network.state_dict()
     torch.manual_seed(1)
     model = AlexNet(10, 63, width=WIDTH)
-    load_initial_weights(model, str(init_file))
+    initial_weights.load(model, str(init_file))
     loaded = model.network.state_dict()
     for name, value in loaded.items():
         assert torch.equal(value, tensors[name] if name.startswith("features.") else fresh[name]), name
@@ -74,7 +75,7 @@ def test_an_init_file_fills_the_convolution_layers_alone(init_file: Path, tensor
 
 def test_no_init_leaves_the_weights_as_they_are(model: AlexNet) -> None:
     before = model.network.features[0].weight.clone()
-    load_initial_weights(model, "none")
+    initial_weights.load(model, "none")
     assert torch.equal(model.network.features[0].weight, before)
 
 
@@ -115,7 +116,7 @@ def test_an_unreadable_init_file_is_refused_in_one_line(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(UserError) as caught:
-        load_initial_weights(model, str(path))
+        initial_weights.load(model, str(path))
     assert str(caught.value).startswith(f"--init {path}: ")
     assert complaint in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -127,7 +128,7 @@ def test_imagenet_weights_without_network_name_the_other_ways(
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(UserError) as caught:
-        load_initial_weights(model, "imagenet")
+        initial_weights.load(model, "imagenet")
     assert "give a .safetensors file, or --init none" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -137,6 +138,6 @@ def _refusal(model: AlexNet, tensors: dict[str, torch.Tensor], folder: Path) -> 
     save_file(tensors, path)
     before = model.network.features[0].weight.clone()
     with pytest.raises(UserError) as caught:
-        load_initial_weights(model, str(path))
+        initial_weights.load(model, str(path))
     assert torch.equal(model.network.features[0].weight, before)
     return str(caught.value)

@@ -1,5 +1,6 @@
 """A step as a CUDA graph: on a GPU against plain steps, and everywhere which steps are done, and how."""
 
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,8 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from training import loop, trainer
-from training.optim.cuda_graph import Captured
+from training import checkpoint, loop, trainer
+from training.optim.cuda_graph import CapturedStep
 from training.settings import Settings
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that torch can use")
@@ -74,7 +75,7 @@ def test_every_batch_is_done_once_in_order_and_one_of_another_size_as_it_is() ->
         else:
             work("step")
 
-    run = Captured(step, 2, torch.device("cpu"))
+    run = CapturedStep(step, 2, torch.device("cpu"))
     batches = [[0, 1], [2, 3], [4], [5, 6], [7, 8], [9, 10], [11], [12, 13]]
     for batch in batches:
         run(torch.tensor(batch))
@@ -96,7 +97,7 @@ def test_a_recorded_step_learns_what_a_plain_one_learns(
 ) -> None:
     settings = small_settings.replace(epochs=2, batch_size=7, device="cuda", precision="fp32", **changes)
     trainer.start(settings, data_root, tmp_path / "recorded")
-    monkeypatch.setattr(loop, "Captured", lambda step, size, device: step)
+    monkeypatch.setattr(loop, "CapturedStep", lambda step, size, device: step)
     trainer.start(settings, data_root, tmp_path / "plain")
     for recorded, plain in zip(_rows(tmp_path / "recorded"), _rows(tmp_path / "plain"), strict=True):
         for name in ("training_loss", "validation_loss"):
@@ -104,5 +105,4 @@ def test_a_recorded_step_learns_what_a_plain_one_learns(
 
 
 def _rows(run: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = trainer.load_checkpoint(run / "last.pt")["rows"]
-    return rows
+    return [dataclasses.asdict(epoch) for epoch in checkpoint.load(run / "last.pt").epochs]

@@ -1,6 +1,7 @@
 """Wide layers without written gradients: the weights, the momentum and the losses of torch's own SGD."""
 
 import copy
+import dataclasses
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training import trainer
+from training import checkpoint, trainer
 from training.optim import lazy_low_rank_sgd
 from training.settings import Settings
 
@@ -84,7 +85,7 @@ def test_a_run_learns_what_one_with_written_gradients_learns(
     trainer.start(settings, data_root, tmp_path / "deferred")
     steps = []
     monkeypatch.setattr(lazy_low_rank_sgd, "_WIDE", 2**30)
-    monkeypatch.setattr(lazy_low_rank_sgd.Deferred, "step", lambda self: steps.append(self._layers))
+    monkeypatch.setattr(lazy_low_rank_sgd.LazyLayers, "step", lambda self: steps.append(self._layers))
     trainer.start(settings, data_root, tmp_path / "plain")
     assert steps
     assert not any(steps)  # nothing was deferred there
@@ -95,5 +96,4 @@ def test_a_run_learns_what_one_with_written_gradients_learns(
 
 
 def _rows(run: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = trainer.load_checkpoint(run / "last.pt")["rows"]
-    return rows
+    return [dataclasses.asdict(epoch) for epoch in checkpoint.load(run / "last.pt").epochs]

@@ -2,7 +2,7 @@
 
 import torch
 
-from training.optim.augment import Augment
+from training.augment.basic import Augment
 
 SIDE = 32
 
@@ -24,7 +24,7 @@ def test_without_changes_the_very_same_pixels_come_back() -> None:
 def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others() -> None:
     torch.manual_seed(0)
     pixels = _numbered(200)
-    changed = Augment(flip=True)(pixels)
+    changed = Augment(horizontal_flip=True)(pixels)
     mirrored = [torch.equal(image, own.flip(1)) for image, own in zip(changed, pixels, strict=True)]
     same = [torch.equal(image, own) for image, own in zip(changed, pixels, strict=True)]
     assert all(a != b for a, b in zip(mirrored, same, strict=True))
@@ -34,7 +34,7 @@ def test_flip_mirrors_about_half_of_the_images_and_leaves_the_others() -> None:
 def test_crop_moves_an_image_as_padding_with_its_reflection_would() -> None:
     torch.manual_seed(0)
     pixels = _numbered(100)
-    changed = Augment(crop=4)(pixels)
+    changed = Augment(random_crop=4)(pixels)
     padded = torch.nn.functional.pad(pixels.permute(0, 3, 1, 2).float(), (4, 4, 4, 4), mode="reflect")
     windows = padded.unfold(2, SIDE, 1).unfold(3, SIDE, 1).permute(0, 2, 3, 4, 5, 1)  # [N, 9, 9, 32, 32, 3]
     found = set()
@@ -64,7 +64,7 @@ def test_cutout_paints_one_grey_square_and_nothing_else() -> None:
 
 
 def test_the_same_seed_draws_the_same_changes() -> None:
-    augment, pixels = Augment(flip=True, crop=4, cutout=8), _numbered(20)
+    augment, pixels = Augment(horizontal_flip=True, random_crop=4, cutout=8), _numbered(20)
     torch.manual_seed(5)
     first = augment(pixels)
     assert not torch.equal(first, augment(pixels))
@@ -74,7 +74,7 @@ def test_the_same_seed_draws_the_same_changes() -> None:
 
 def test_without_mixup_nothing_is_mixed() -> None:
     pixels = _numbered(3)
-    assert Augment(crop=4).mix(pixels, torch.arange(3)) == (pixels, None)
+    assert Augment(random_crop=4).mix(pixels, torch.arange(3)) == (pixels, None)
 
 
 def test_mixed_images_are_mostly_themselves_and_say_what_else_they_are() -> None:

@@ -1,0 +1,55 @@
+"""Losses of a batch, in nats per image.
+
+In: logits float32 [N, classes]. Out: float32 [N], or a scalar where a function says so.
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from training.augment.basic import Mixture
+
+
+def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float, mixture: Mixture | None = None) -> Tensor:
+    """With labels int64 [N] and label `smoothing`; of mixed images, the mean for both labels by their weights."""
+    found = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+    if mixture is not None:
+        others = F.cross_entropy(logits, mixture.others, label_smoothing=smoothing, reduction="none")
+        found = mixture.own * found + (1 - mixture.own) * others
+    return found
+
+
+def distillation(logits: Tensor, teachers: Tensor, temperature: float) -> Tensor:
+    """Divergence from the mean of the teachers' probabilities, their logits float32 [teachers, N, classes].
+
+    All softmaxes are taken at `temperature`; its square restores the size of the gradients (G. Hinton,
+    https://arxiv.org/abs/1503.02531).
+    """
+    ours, theirs = F.log_softmax(logits / temperature, 1), F.log_softmax(teachers / temperature, 2)
+    target = theirs[0] if len(theirs) == 1 else torch.logsumexp(theirs, 0) - math.log(len(theirs))
+    return F.kl_div(ours, target, log_target=True, reduction="none").sum(1) * temperature**2
+
+
+def outlier_exposure(logits: Tensor) -> Tensor:
+    """A scalar: mean cross-entropy of images of none of the classes with the uniform distribution.
+
+    Hendrycks et al., https://arxiv.org/abs/1812.04606.
+    """
+    return -F.log_softmax(logits, 1).mean()
+
+
+def mean(losses: Tensor, labels: Tensor, weights: Tensor | None) -> Tensor:
+    """A scalar: the mean of the images' `losses`, each times the weight of its class in `weights` float32 [classes]."""
+    return (losses if weights is None else weights[labels] * losses).mean()
+
+
+def class_weights(labels: Tensor, classes: int) -> Tensor:
+    """N / (classes * n) float32 [classes] for a class with n of the N `labels` int64 [N]; their mean over images is 1.
+
+    Each class then adds the same to the loss of an epoch, however many images it has. The formula is scikit-learn's
+    "balanced" (https://scikit-learn.org/stable/modules/generated/sklearn.utils.class_weight.compute_class_weight.html).
+    """
+    counts = torch.bincount(labels, minlength=classes).clamp(min=1)
+    return len(labels) / (classes * counts.float())
