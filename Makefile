@@ -12,7 +12,7 @@ INIT ?= imagenet
 SEED ?= 0
 
 serve: .venv/.serving ## answer over HTTP; HOST=127.0.0.1 PORT=3000, VARIANT=gpu for a machine with an NVIDIA GPU
-	$(BIN)/bentoml serve --host $(HOST) --port $(PORT)
+	$(BIN)/alexnet serve --host $(HOST) --port $(PORT)
 
 test: .venv/.dev ## all tests, on two CPUs; those that need the full data set or a browser skip and say so; OPTIONS=--cov
 	$(BIN)/pytest -n 2 --dist loadfile $(OPTIONS)

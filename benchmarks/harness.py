@@ -1,4 +1,4 @@
-"""A real `bentoml serve` as a subprocess, for measurements and tests."""
+"""A real `alexnet serve` as a subprocess, for measurements and tests."""
 
 import contextlib
 import os
@@ -47,8 +47,8 @@ def serving(prefix: Sequence[str] = (), **environment: str) -> Iterator[Server]:
 
     `prefix` is a command that runs the service's own, such as `taskset -c 0`. Raises `RuntimeError` as `running` does.
     """
-    command = [*prefix, sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", PORT]
-    with running(command, _is_ready, environment) as server:
+    command = [*prefix, sys.executable, "-m", "alexnet", "serve", "--port", PORT]
+    with running(command, is_ready, environment) as server:
         yield server
 
 
@@ -87,7 +87,7 @@ def running(
 
 
 def kill_tree(pid: int) -> None:
-    """SIGKILL for a `bentoml serve` and its workers, which are in sessions of their own and would outlive it."""
+    """SIGKILL for a service and its workers, which are in sessions of their own and would outlive it."""
     parent = psutil.Process(pid)
     kill_all((*parent.children(recursive=True), parent))
 
@@ -116,7 +116,8 @@ def _wait_until_ready(server: Server, ready: Callable[[str], bool], seconds: flo
     raise RuntimeError(f"the service did not become ready:\n{server.log.read_text()}")
 
 
-def _is_ready(url: str) -> bool:
+def is_ready(url: str) -> bool:
+    """Whether the service at `url` takes requests."""
     try:
         with urllib.request.urlopen(url + "/readyz", timeout=1):
             return True

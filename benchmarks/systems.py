@@ -66,7 +66,7 @@ class System:
             yield server
 
 
-OURS: Final = System("ours", (*_BENTOML, *_HERE), batches=True, resizes=True)
+OURS: Final = System("ours", (sys.executable, "-m", "alexnet", "serve", *_HERE), batches=True, resizes=True)
 STOCK: Final = System("stock BentoML", (*_BENTOML, "benchmarks.peers.bentoml_server:Typed", *_HERE), batches=True)
 BATCHABLE: Final = System(
     "BentoML, batchable", (*_BENTOML, "benchmarks.peers.bentoml_server:Batchable", *_HERE), image="images"

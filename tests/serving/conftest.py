@@ -77,7 +77,7 @@ def connections(session_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def start_service(tiny_model: Path, connections: Path) -> StartService:
-    """`with start_service(ALEXNET_WORKERS="2") as server:` runs `bentoml serve` with these variables, and stops it."""
+    """`with start_service(ALEXNET_WORKERS="2") as server:` runs `alexnet serve` with these variables, and stops it."""
 
     def start(prefix: tuple[str, ...] = (), **environment: str) -> AbstractContextManager[Server]:
         paths = [str(AUDIT), *filter(None, [environment.pop("PYTHONPATH", "")])]

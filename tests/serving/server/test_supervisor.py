@@ -17,7 +17,7 @@ import psutil
 import pytest
 import zmq
 
-from benchmarks.harness import Server, kill_tree
+from benchmarks.harness import PORT, Server, is_ready, kill_tree, running
 from tests.images import encode, photo
 from tests.models import write_model
 from tests.serving.conftest import StartService
@@ -207,10 +207,18 @@ def test_without_a_host_only_this_machine_is_served(tiny_model: Path, tmp_path: 
             kill_tree(process.pid)
 
 
-def test_what_bentoml_configures_and_we_replace_is_said_at_start(start_service: StartService) -> None:
-    options = "services.http.cors.enabled=true services.traffic.max_concurrency=3"
-    with start_service(BENTOML_CONFIG_OPTIONS=options, BENTOML_TIMEOUT="7") as server:
+def test_bentoml_serve_starts_the_same_service_and_says_what_of_its_configuration_is_replaced(tiny_model: Path) -> None:
+    command = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", PORT]
+    settings = {
+        "ALEXNET_MODEL": str(tiny_model),
+        "BENTOML_CONFIG_OPTIONS": "services.http.cors.enabled=true services.traffic.max_concurrency=3",
+        "BENTOML_TIMEOUT": "7",
+    }
+    with running(command, is_ready, settings) as server:
+        assert httpx.post(server.url + "/classify", content=IMAGE).status_code == 200
+        assert [c.cmdline()[3] for c in workers(server)] == ["serving.server.worker"]
         log = server.log.read_text()
+        assert server.stop() == 0
     assert "BentoML's http.cors.enabled has no effect here; instead: ALEXNET_CORS_ORIGINS" in log
     assert "BentoML's traffic.max_concurrency has no effect here" in log
     assert "--timeout has no effect here; instead: ALEXNET_TIME_LIMIT" in log
