@@ -2,7 +2,7 @@
 
 supervisor (one process)  listens, starts the workers, ends them
 worker (N processes)      uvicorn's event loop, with our `Protocol` for each connection
-protocol                  one connection; its ideas in a module each: framing, deadlines, transport
+protocol                  one connection; its ideas in a module each: parsing, framing, deadlines, transport
 """
 
 from typing import Final

@@ -7,6 +7,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Final, Protocol
 
+from serving.logs import LOGGER
+
 TICK_SECONDS: Final = 0.2
 _NEVER: Final = float("inf")
 
@@ -53,4 +55,7 @@ async def watch(connections: Iterable[Connection]) -> None:
         for connection in list(connections):
             name = connection.deadlines.passed(now)
             if name is not None:
-                connection.expire(name)
+                try:
+                    connection.expire(name)
+                except Exception:  # a mistake of ours with one connection; the others still have deadlines
+                    LOGGER.exception("a connection could not be ended")

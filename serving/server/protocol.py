@@ -13,15 +13,13 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, cast
-from urllib.parse import unquote
 
-import httptools
 from starlette.responses import Response
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
 
 from serving.errors import RequestError
-from serving.server import framing
 from serving.server.deadlines import Deadlines
+from serving.server.parsing import ParsingProtocol
 from serving.server.transport import OnePacketTransport
 
 # The answer to a request that cannot be read, given its ASGI scope when it has got as far as that.
@@ -29,7 +27,6 @@ Refuse = Callable[[RequestError, Any], Response]
 
 _LINGER_SECONDS: Final = 2.0
 _LAST_CALL_SECONDS: Final = 0.3  # for a request that is on its way through the network when the service stops
-_MAX_PIPELINED: Final = 64
 
 
 @dataclass
@@ -40,11 +37,10 @@ class Options:
     receive_seconds: float  # for a request's head, and for a body that nobody reads
     idle_seconds: float  # between requests
     drain_seconds: float  # from the start of the shutdown to the end of a connection
-    root_path: str = ""  # a prefix that a proxy has left before the path
     draining: bool = False
 
 
-class Protocol(HttpToolsProtocol):
+class Protocol(ParsingProtocol):
     """One connection. `options` are set once, before the first connection."""
 
     options: ClassVar[Options]
@@ -52,16 +48,7 @@ class Protocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self.deadlines = Deadlines()
-        self._counter = framing.Counter()
-        self._line = b""  # the start of a request line
-        self._blank = False  # an empty line came before it
-        self._read = 0  # bytes of this read that belong to the message which begins with it
-        self._method: str | None = None  # where it is not the one that the parser sees
-        self._in_head = False
-        self._in_body = False
-        self._resuming = False
         self._running: RequestResponseCycle | None = None
-        self._stopped = False  # nothing more is parsed
         self._deferred: RequestError | None = None
 
     # --- the connection
@@ -110,129 +97,19 @@ class Protocol(HttpToolsProtocol):
         if self._answering():
             self._close_after(self.cycle)
 
-    # --- bytes to requests
+    # --- requests and their answers
 
     def data_received(self, data: bytes) -> None:
-        """Parse what has arrived; after an error throw it away."""
-        if self._stopped:
-            return
-        try:
-            self._parse(data)
-        except httptools.HttpParserCallbackError as error:
-            cause = error.__context__
-            if not isinstance(cause, RequestError):
-                raise
-            self._stop(cause)
-        except httptools.HttpParserError as error:
-            self._stop(framing.malformed(str(error).lower()))
-        except RequestError as error:
-            self._stop(error)
-        self._set_deadlines()
-
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        if self._resuming:
-            return
-        super().on_message_begin()
-        self._in_head = True
-        self._counter.restart(self._read)
-        self._read = 0
-
-    def on_url(self, url: bytes) -> None:
-        """The target, or a part of it."""
-        if not self._resuming:
-            super().on_url(url)
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """A header. Trailers, which nobody reads, are dropped."""
-        if self._in_head:
-            self._counter.add_head(len(name) + len(value) + 4)
-            super().on_header(name, value)
+        """Take in what has arrived."""
+        super().data_received(data)
+        if not self._stopped:
+            self._set_deadlines()
 
     def on_headers_complete(self) -> None:
-        """Start the request, or queue it behind those before it."""
-        if self._resuming:
-            return
-        self._counter.add_head(len(self.url))
-        framing.check_head(self.parser.get_http_version(), self.headers)
-        if len(self.pipeline) >= _MAX_PIPELINED:
-            raise framing.malformed(f"more than {_MAX_PIPELINED} requests are waiting on one connection")
-        path, query = framing.split_target(self.url)
-        self.url = b"/"  # super's parser knows the origin form alone
+        """Start a request, which is the last when the service stops."""
         super().on_headers_complete()
-        self._in_head, self._in_body = False, True
-        self._fill_scope(path, query)
         if self.options.draining:
             self._close_after(self.cycle)
-
-    def on_body(self, body: bytes) -> None:
-        """A part of the body."""
-        self._counter.add_body(len(body))
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """The request has arrived."""
-        if self.parser.should_upgrade():
-            return  # llhttp says so before the body; `_parse` goes on with it
-        super().on_message_complete()
-        self._in_body = False
-
-    def _parse(self, data: bytes) -> None:
-        if not (self._in_head or self._in_body):
-            data = self._begin(data)
-            self._read = len(data)
-        else:
-            self._counter.wire += len(data)
-        while data:
-            try:
-                self.parser.feed_data(data)
-                break
-            except httptools.HttpParserUpgrade as upgrade:
-                data = data[upgrade.args[0] :]
-                self._resume()
-        self._counter.check(not self._in_head)
-
-    def _begin(self, data: bytes) -> bytes:
-        """The bytes from a request line on; nothing until the line is complete."""
-        data = self._line + data
-        if not self._blank and data.startswith(b"\r\n"):  # RFC 9112, section 2.2
-            data, self._blank = data[2:], True
-        end = data.find(b"\n")
-        if data and data != b"\r" and data[0] < 0x21:
-            raise framing.malformed("it does not begin with a method")
-        if (len(data) if end < 0 else end) > framing.MAX_HEAD_BYTES:
-            raise framing.too_large()
-        if end < 0:
-            self._line = data
-            return b""
-        line, self._method = framing.check_request_line(data[:end])
-        self._line, self._blank = b"", False
-        return line + data[end:]
-
-    def _resume(self) -> None:
-        """Read on after a request that asks for an upgrade or is a CONNECT, which is answered as any other.
-
-        llhttp stops at the end of its head, even when a body follows. So a new parser is told the same framing.
-        """
-        framed = [(name, value) for name, value in self.headers if name in (b"content-length", b"transfer-encoding")]
-        self.parser = httptools.HttpRequestParser(self)
-        head = b"".join(name + b": " + value + b"\r\n" for name, value in framed)
-        self._resuming = True
-        self.parser.feed_data(b"PUT / HTTP/1.1\r\n" + head + b"\r\n")
-        self._resuming = False
-
-    def _fill_scope(self, path: bytes, query: bytes) -> None:
-        scope = cast(dict[str, Any], self.scope)
-        text = path.decode("ascii")
-        text = unquote(text) if "%" in text else text
-        prefix = self.options.root_path
-        if prefix and (text == prefix or text.startswith(prefix + "/")):
-            text = text[len(prefix) :] or "/"
-        scope["path"], scope["raw_path"], scope["query_string"], scope["root_path"] = text, path, query, prefix
-        if self._method is not None:
-            scope["method"], self._method = self._method, None
-
-    # --- requests to answers
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
         self._running = cycle
@@ -254,10 +131,6 @@ class Protocol(HttpToolsProtocol):
 
     def _answering(self) -> bool:
         return self._running is not None and not self._running.response_complete
-
-    def _begun(self) -> bool:
-        """Whether a part of a request's head has arrived."""
-        return self._in_head or bool(self._line)
 
     def _set_deadlines(self) -> None:
         """Set or clear the times by which what is awaited must be here."""

@@ -111,7 +111,6 @@ def make(found: Settings, pinned: str) -> Server:
         receive_seconds=found.upload_time_limit,
         idle_seconds=found.keep_alive,
         drain_seconds=found.longest_seconds,
-        root_path=found.root_path,
     )
     config = uvicorn.Config(
         app,
@@ -121,6 +120,7 @@ def make(found: Settings, pinned: str) -> Server:
         log_config=None,
         access_log=False,
         server_header=False,
+        root_path=found.root_path,
         proxy_headers=bool(found.trusted_proxies),
         forwarded_allow_ips=list(found.trusted_proxies),
     )
