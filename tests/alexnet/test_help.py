@@ -62,7 +62,8 @@ def test_each_help_has_an_example_that_is_understood(capsys: pytest.CaptureFixtu
 def test_the_journey_goes_from_data_to_answers_in_lines_that_are_understood(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     lines = [shlex.split(line)[1:] for line in re.findall(r"^  (alexnet .+)$", capsys.readouterr().out, re.MULTILINE)]
-    assert [line[0] for line in lines] == ["doctor", "train", "export", "evaluate", "predict", "serve"]
+    commands = ["fit", "serve", "doctor", "train", "export", "evaluate", "predict", "serve"]
+    assert [line[0] for line in lines] == commands
     parsed = {line[0]: cli.check(line) for line in lines}
     assert parsed["train"]["output"] == parsed["export"]["checkpoint"]
     assert parsed["export"]["output"] == parsed["evaluate"]["model"] == parsed["serve"]["model"]
