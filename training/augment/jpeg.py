@@ -34,13 +34,13 @@ _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, 
 def compress(images: Tensor, quality: Tensor, subsampled: Tensor) -> Tensor:
     """The images after compression at `quality` float32 [N] from 1 to 100; `subsampled` bool [N] halves the chroma."""
     to_ycc, to_rgb, luminance, chrominance = _constants(images.device)
-    ycc = torch.einsum("ij,njhw->nihw", to_ycc, images * 255) - _offset(images.device)
+    ycc = torch.einsum("ij,njhw->nihw", to_ycc, (images * 255).round()).round() - _offset(images.device)
     scale = torch.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None, None] / 100
     y = _quantise(ycc[:, :1], luminance, scale)
     full = _quantise(ycc[:, 1:], chrominance, scale)
     half = F.interpolate(_quantise(F.avg_pool2d(ycc[:, 1:], 2), chrominance, scale), scale_factor=2.0)
     chroma = torch.where(subsampled[:, None, None, None], half, full)
-    ycc = torch.cat([y, chroma], 1) + _offset(images.device)
+    ycc = torch.cat([y, chroma], 1).round() + _offset(images.device)
     return torch.einsum("ij,njhw->nihw", to_rgb, ycc).clamp(0, 255) / 255
 
 
