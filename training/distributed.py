@@ -71,6 +71,11 @@ class Processes:
         return values[0]
 
 
+def is_first() -> bool:
+    """Whether this process is the first of those that torchrun started, or alone; known before they have met."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 @contextmanager
 def joined(backend: str) -> Iterator[Processes]:
     """Meet the other processes that `torchrun` started; `backend` is `gloo` or `nccl`. A lone process meets nobody."""

@@ -7,24 +7,23 @@ last one where none is measured).
 
 import dataclasses
 import fcntl
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import torch
 
 from alexnet import environment, files
 from alexnet.errors import UserError
-from training import checkpoint, device
+from training import checkpoint, device, run_config
 from training.checkpoint import BEST, LAST, Checkpoint, EpochMetrics
+from training.run_config import RunConfig
 from training.settings import Settings
 
-_CONFIG: Final = "config.json"
 _METRICS: Final = "metrics.csv"
 _LOCK: Final = ".lock"
-_OURS: Final = {_CONFIG, _LOCK}  # what a run leaves that was stopped before its first checkpoint
+_OURS: Final = {run_config.FILE, _LOCK}  # what a run leaves that was stopped before its first checkpoint
 
 
 def check_free(folder: Path) -> None:
@@ -53,19 +52,25 @@ def remove_partial(folder: Path) -> None:
         leftover.unlink()
 
 
-def write_config(folder: Path, settings: Settings, where: torch.device) -> None:
-    """Write `config.json`: the settings, the digests of initial weights and teachers, device and versions."""
-    init = Path(settings.init)
-    config = {
-        "run": folder.name,
-        "settings": settings.without_paths(),
-        "init_sha256": files.sha256(init) if init.suffix in (".safetensors", ".pt") else None,
-        "teacher_sha256": [files.sha256(Path(teacher)) for teacher in settings.teacher],
-        "device": where.type,
-        "precision": device.precision(settings, where),
-        "environment": environment.describe("torch", "torchvision", "numpy") | device.describe(where),
-    }
-    files.write_json(folder / _CONFIG, config)
+def describe(folder: Path, settings: Settings, where: torch.device) -> RunConfig:
+    """What `config.json` says of a run in `folder` that computes on the device `where`."""
+    init, teachers = Path(settings.init), [Path(teacher) for teacher in settings.teacher]
+    return RunConfig(
+        run=folder.name,
+        settings=settings.without_paths(),
+        init_sha256=files.sha256(init) if init.is_file() else None,
+        teacher_sha256=tuple(files.sha256(teacher) for teacher in teachers if teacher.is_file()),
+        device=where.type,
+        precision=device.precision(settings, where),
+        environment=environment.describe("torch", "torchvision", "numpy") | device.describe(where),
+    )
+
+
+def ensure_config(folder: Path, settings: Settings, where: torch.device) -> RunConfig:
+    """The configuration of the run in `folder`, written anew where it went with the old folder."""
+    if not (folder / run_config.FILE).exists():
+        describe(folder, settings, where).write(folder)
+    return run_config.read(folder)
 
 
 def save(folder: Path, state: Checkpoint, *, is_best: bool) -> None:
@@ -77,7 +82,7 @@ def save(folder: Path, state: Checkpoint, *, is_best: bool) -> None:
         best = dataclasses.replace(state, model=state.ema or state.model, optimizer=None, ema=None)
         checkpoint.save(folder / BEST, best)
     checkpoint.save(folder / LAST, state)
-    _write_epochs(folder / _CONFIG, state.settings.epochs)
+    _write_epochs(folder, state.settings.epochs)
     write_metrics(folder, state.epochs)
 
 
@@ -87,10 +92,8 @@ def write_metrics(folder: Path, epochs: tuple[EpochMetrics, ...]) -> None:
     files.write_csv(folder / _METRICS, header, [dataclasses.astuple(epoch) for epoch in epochs])
 
 
-def _write_epochs(path: Path, epochs: int) -> None:
-    """Let `config.json`, where there is one, have the number of epochs that a resumed run was given."""
-    if path.exists():
-        config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        if config["settings"]["epochs"] != epochs:
-            config["settings"]["epochs"] = epochs
-            files.write_json(path, config)
+def _write_epochs(folder: Path, epochs: int) -> None:
+    """Let `config.json` have the number of epochs that a resumed run was given."""
+    config = run_config.read(folder)
+    if config.settings["epochs"] != epochs:
+        config.model_copy(update={"settings": {**config.settings, "epochs": epochs}}).write(folder)

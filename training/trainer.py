@@ -9,7 +9,6 @@ and the first one writes.
 import copy
 import math
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,16 +30,12 @@ from training.networks.alexnet import AlexNet
 from training.networks.teacher import Teacher
 from training.optim import schedule
 from training.settings import Settings
+from training.tracking.run_log import RunLog
 from training.training_set import TrainingSet
 
-Watch = Callable[[Path], None]  # called with the folder when its files are there and after every epoch
 _TEACHER_LOGITS: Final = "teacher_logits.npy"
 _WHITENING_IMAGES: Final = 2_000
 _CALIBRATION_IMAGES: Final = 2_000
-
-
-def ignore(_: Path) -> None:
-    """A `Watch` that does nothing."""
 
 
 @dataclass
@@ -55,7 +50,7 @@ class _Run:
     teachers: Teachers | None
     where: torch.device
     group: Processes
-    watch: Watch
+    log: RunLog
     writer: BackgroundWriter = field(default_factory=BackgroundWriter)
 
     def state(self) -> Checkpoint:
@@ -74,7 +69,9 @@ class _Run:
         return last is None or all(other is None or last > other for other in before)
 
 
-def start(settings: Settings, data_root: Path, folder: Path, watch: Watch = ignore, *, exactly: bool = True) -> Path:
+def start(
+    settings: Settings, data_root: Path, folder: Path, log: RunLog | None = None, *, exactly: bool = True
+) -> Path:
     """Train from the initial weights into the new `folder`; returns it.
 
     Of an image folder, `settings.validation_images` are the most that are held out, or that many `exactly`.
@@ -95,18 +92,20 @@ def start(settings: Settings, data_root: Path, folder: Path, watch: Watch = igno
         parts = data.split(settings.validation_images, settings.seed, exact=exactly)
         settings = settings.replace(validation_images=len(parts.validation))
         _begin(model, settings, data.fingerprint, torch.from_numpy(parts.training.pixels))
-        run = _assemble(folder, settings, data.fingerprint, model, where, group, watch)
+        run = _assemble(folder, settings, data.fingerprint, model, where, group, log or RunLog())
         training_set = TrainingSet(parts.training, data.classes, settings, where)
         group.agree(None)  # nothing is written before all have looked
         with run_folder.locked(folder) if group.first else nullcontext():
             if group.first:
-                run_folder.write_config(folder, settings, where)
+                config = run_folder.describe(folder, settings, where)
+                config.write(folder)
+                run.log.begin(folder, config, epochs_before=0)
                 progress.print_sizes(parts, data, settings)
             _save(run)
             return _fit(run, training_set, parts.validation)
 
 
-def resume(folder: Path, data_root: Path, epochs: int | None = None, watch: Watch = ignore) -> Path:
+def resume(folder: Path, data_root: Path, epochs: int | None = None, log: RunLog | None = None) -> Path:
     """Continue the run in `folder` after its last whole epoch, to `epochs` when given; returns the folder.
 
     On the CPU the result is bit for bit that of a run that was never interrupted, in one process; another number of
@@ -122,7 +121,7 @@ def resume(folder: Path, data_root: Path, epochs: int | None = None, watch: Watc
         data = datasets.open(data_root)
         data.check(saved.trained, folder)
         model = networks.build(settings, len(data.classes))
-        run = _assemble(folder, settings, saved.trained, model, where, group, watch)
+        run = _assemble(folder, settings, saved.trained, model, where, group, log or RunLog())
         model.load_state_dict(saved.model)
         if run.ema and saved.ema:
             run.ema.load_state_dict(saved.ema)
@@ -136,7 +135,7 @@ def resume(folder: Path, data_root: Path, epochs: int | None = None, watch: Watc
             if group.first:
                 run_folder.remove_partial(folder)
                 run_folder.write_metrics(folder, saved.epochs)
-                watch(folder)
+                run.log.begin(folder, run_folder.ensure_config(folder, settings, where), epochs_before=done)
             return _fit(run, training_set, parts.validation)
 
 
@@ -157,13 +156,13 @@ def _assemble(
     model: Network,
     where: torch.device,
     group: Processes,
-    watch: Watch,
+    log: RunLog | None,
 ) -> _Run:
     model.to(where).to(memory_format=torch.channels_last)
     average = copy.deepcopy(model) if settings.ema_decay else None
     teachers = Teachers.load(settings, trained, where)
     optimizer = schedule.sgd(model, settings)
-    return _Run(folder, settings, trained, model, average, optimizer, [], teachers, where, group, watch)
+    return _Run(folder, settings, trained, model, average, optimizer, [], teachers, where, group, log or RunLog())
 
 
 def _fit(run: _Run, training_set: TrainingSet, validation: Images) -> Path:
@@ -244,7 +243,8 @@ def _save(run: _Run) -> None:
 
     def write() -> None:
         run_folder.save(run.folder, state, is_best=is_best)
-        run.watch(run.folder)
+        if state.epochs:
+            run.log.log(state.epochs[-1])
 
     if run.epochs and _trains_on(run):
         state = state.copied()

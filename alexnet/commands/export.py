@@ -34,7 +34,7 @@ def export(
     from training.export import onnx_export
     from training.tracking import run_log
 
-    log = run_log.model_log(checkpoint, mlflow, register)
+    log = run_log.model_logger(checkpoint, mlflow, register)
     log(onnx_export.export(checkpoint, fetch(data, download), output))
 
 
@@ -86,7 +86,7 @@ def compress(
     from training.export import compress as steps
     from training.tracking import run_log
 
-    log = run_log.model_log(checkpoint, mlflow, register)
+    log = run_log.model_logger(checkpoint, mlflow, register)
     request = steps.Request(
         checkpoint,
         fetch(data, download),

@@ -1,7 +1,5 @@
 """`alexnet train`: data to a run folder."""
 
-import json
-import os
 import shlex
 from datetime import UTC, datetime
 from pathlib import Path
@@ -40,7 +38,7 @@ def train(
     settings: Annotated[Flags, Parameter(name="*", group="Training settings")] = _PUBLISHED,
 ) -> None:
     """Train a network, or resume a run."""
-    from training import recipes, trainer
+    from training import distributed, recipes, trainer
     from training.tracking import run_log
 
     given = settings.model_dump(exclude_unset=True)
@@ -50,17 +48,17 @@ def train(
     folder = resume or output or RUNS / datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     place = "" if data == DEFAULT_DATA else f" --data {shlex.quote(str(data))}"
     try:
-        with run_log.following(tensorboard=tensorboard, mlflow=mlflow) as watch:
+        with run_log.tracking(tensorboard=tensorboard, mlflow=mlflow) as log:
             if resume:
-                folder = trainer.resume(folder, data, given.get("epochs"), watch)
+                folder = trainer.resume(folder, data, given.get("epochs"), log)
             else:
                 chosen = recipes.settings(recipe or "published", given)
-                folder = trainer.start(chosen, data, folder, watch, exactly="validation_images" in given)
+                folder = trainer.start(chosen, data, folder, log, exactly="validation_images" in given)
     except KeyboardInterrupt:
         if (folder / "last.pt").exists():
             print(f"\nstopped after the last whole epoch; resume with: alexnet train --resume {folder}{place}")
         raise
-    if os.environ.get("RANK", "0") == "0":  # of the processes that torchrun starts, one speaks
+    if distributed.is_first():
         print(f"done: {folder}; next: alexnet {_next_command(folder, place)}")
 
 
@@ -74,7 +72,8 @@ def _check_resumed(given: dict[str, Any], output: Path | None, recipe: str | Non
 
 def _next_command(folder: Path, place: str) -> str:
     """What a finished run is for; `place` is the flag of its data, or nothing."""
-    config = folder / "config.json"  # a run can be resumed from its checkpoint alone
-    if config.exists() and json.loads(config.read_text(encoding="utf-8"))["settings"]["network"] == "teacher":
+    from training import run_config
+
+    if run_config.read(folder).settings["network"] == "teacher":
         return f"train --recipe improved --teacher {folder}/best.pt{place}"
     return f"export {folder}{place and f'{place} --output {folder}/model.onnx'}"

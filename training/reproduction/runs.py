@@ -8,7 +8,7 @@ of). Out: frozen values.
 import csv
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from pydantic import BaseModel, ValidationError
@@ -18,6 +18,7 @@ from alexnet.evaluation import predictions
 from alexnet.evaluation.metrics import FILE_NAME, Metrics, Split
 from alexnet.evaluation.predictions import Predictions
 from alexnet.markdown import Floats
+from training.run_config import RunConfig
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -39,16 +40,6 @@ class Curves:
 
     def __len__(self) -> int:
         return len(self.training_loss)
-
-
-class RunConfig(BaseModel):
-    """`config.json` of a run."""
-
-    run: str
-    settings: dict[str, Any]
-    device: str
-    precision: str
-    environment: dict[str, str | int]
 
 
 @dataclass(frozen=True)

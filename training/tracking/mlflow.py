@@ -1,44 +1,42 @@
 """A run to MLflow: its settings, epochs, files and model. The only import of mlflow (extra `mlflow`).
 
-In: the files of a run, an ONNX file, and the address of a tracking server or database. Out: one MLflow run for each run
-of ours; its id stays in the run's folder, as `mlflow.json`, so that whoever continues the run continues that one. Which
-epochs are there already MLflow itself is asked, so that none is missing and none is there twice.
+In: a run's configuration, the metrics of each epoch, an ONNX file, and the address of a tracking server or database.
+Out: one MLflow run for each run of ours; its id stays in the run's folder, as `mlflow.json`, so that a resumed run
+continues the same one.
 """
 
+import dataclasses
 import importlib
 import json
 import logging
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from alexnet import files
 from alexnet.errors import UserError
 from alexnet.inference.metadata import ModelMetadata
+from training.checkpoint import BEST, EpochMetrics
+from training.run_config import RunConfig
 
 EXPERIMENT: Final = "alexnet-cifar10"  # unless MLFLOW_EXPERIMENT_NAME, of MLflow's own, names another
 FILE: Final = "mlflow.json"
 ARTEFACTS: Final = ("config.json", "metrics.csv")
-WEIGHTS: Final = "best.pt"
-_WITNESS: Final = "validation_loss"  # of an epoch: sent with all others of it
 _LOADED_WITH: Final = ("onnx", "onnxruntime")
 # Long enough for a busy server, short enough to let training go on; MLflow alone would ask for many minutes.
-_PATIENCE: Final = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+_LIMITS: Final = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
 
-class MlflowRuns:
-    """One run in MLflow, at the address `uri`; found or made by the first `send`."""
+class MlflowRun:
+    """One run in MLflow, at the address `uri`.
 
-    name: Final = "MLflow"
+    Raises `UserError` where nothing at `uri` can be used, `ImportError` where mlflow is not installed.
+    """
 
-    def __init__(self, uri: str, *, training: bool) -> None:
-        """With `training`, the run is said to be running until `end`.
-
-        Raises `UserError` where mlflow is not installed, or nothing at `uri` can be used.
-        """
+    def __init__(self, uri: str) -> None:
+        self.name = "MLflow"
         self._mlflow = _require()
         experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME") or EXPERIMENT
         try:
@@ -51,64 +49,53 @@ class MlflowRuns:
             raise UserError(f"--mlflow {without_password(uri)}: {reason(error)}; {remedy}") from error
         if found and found.lifecycle_stage != "active":
             raise UserError(f"--mlflow: the experiment {experiment} was deleted there; restore it with MLflow")
-        self._training = training
-        self._run: Any = None
-        self._made = False
-        self._sent: set[int] | None = None  # epochs; None where MLflow is to be asked
+        self._run_id = ""
 
-    def send(self, folder: Path, config: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> None:
-        """Send what MLflow lacks of the run. Raises what MLflow raises; the next call sends what this one did not."""
-        if self._run is None:
-            self._run = self._find(folder) or self._create(folder, config, rows)
-        run_id, metric = self._run.info.run_id, self._mlflow.entities.Metric
-        if self._sent is None:
-            self._describe(run_id, config)
-            if self._training:
-                self._client.update_run(run_id, "RUNNING")
-            self._sent = {item.step for item in self._client.get_metric_history(run_id, _WITNESS)}
-        known, self._sent = self._sent, None  # until all is there
-        ended = self._run.info.start_time
-        for row in rows:
-            # The same at every try: what arrived though no answer came is not there twice.
-            ended += round(row["seconds"] * 1000)
-            epoch = int(row["epoch"])
-            if epoch not in known:
-                values = [metric(name, value, ended, epoch) for name, value in row.items() if name != "epoch"]
-                self._client.log_batch(run_id, metrics=values)
-                known.add(epoch)
-        self._sent = known
+    def begin(self, folder: Path, config: RunConfig, epochs_before: int) -> None:
+        """Create the run of `folder`, or continue it where it is there."""
+        self._run_id = self._find(folder) or self._create(folder, config)
+        self._client.update_run(self._run_id, "RUNNING")
+
+    def log(self, epoch: EpochMetrics) -> None:
+        """Send the metrics of an epoch; those that were not measured are left out."""
+        now, values = round(1000 * time.time()), dataclasses.asdict(epoch)
+        number, metric = values.pop("epoch"), self._mlflow.entities.Metric
+        metrics = [metric(name, value, now, number) for name, value in values.items() if value is not None]
+        self._client.log_batch(self._run_id, metrics=metrics)
 
     def end(self, folder: Path, status: str) -> None:
         """Send the run's files and say how it ended: FINISHED (with the best weights), FAILED or KILLED."""
-        run_id = self._run.info.run_id
-        for name in (*ARTEFACTS, WEIGHTS) if status == "FINISHED" else ARTEFACTS:
+        for name in (*ARTEFACTS, BEST) if status == "FINISHED" else ARTEFACTS:
             if (folder / name).exists():
-                self._client.log_artifact(run_id, str(folder / name))
-        self._client.set_terminated(run_id, status)
+                self._client.log_artifact(self._run_id, str(folder / name))
+        self._client.set_terminated(self._run_id, status)
 
-    def log_model(self, folder: Path, model: Path, name: str | None) -> str:
-        """Put the ONNX file `model`, as it is, into the run, which was sent before; returns the model's URI.
+    def log_model(self, folder: Path, config: RunConfig, model: Path, name: str | None) -> str:
+        """Put the ONNX file `model`, as it is, into the run of `folder`; returns the model's URI.
 
         With `name` it becomes the next version of the registered model of that name, which is made when absent. A run
-        that was not in MLflow before gets its files too.
+        that was not tracked gets an MLflow run with its settings, and without its epochs.
         """
         import onnx  # with torch's export, hence here
 
-        loaded, run_id = onnx.load(model), self._run.info.run_id
+        run_id = self._find(folder)
+        is_new = run_id is None
+        self._run_id = run_id or self._create(folder, config)
+        loaded = onnx.load(model)
         described = ModelMetadata.from_props({item.key: item.value for item in loaded.metadata_props})
-        self._mlflow.set_experiment(experiment_id=self._run.info.experiment_id)  # else models go into the default one
+        self._mlflow.set_experiment(experiment_id=self._experiment)  # else models go into the default one
         info = self._mlflow.models.Model.log(
             artifact_path=None,
             name="model",
             flavor=importlib.import_module("mlflow.onnx"),
-            run_id=run_id,
+            run_id=self._run_id,
             onnx_model=loaded,
             save_as_external_data=False,
             signature=self._signature(loaded),
             pip_requirements=[f"{item}=={importlib.import_module(item).__version__}" for item in _LOADED_WITH],
             metadata={"classes": list(described.classes), "sha256": files.sha256(model)},
         )
-        if self._made:
+        if is_new:
             self.end(folder, "FINISHED")
         if name is None:
             return str(info.model_uri)
@@ -117,13 +104,13 @@ class MlflowRuns:
         except self._mlflow.MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
-        version = self._client.create_model_version(name, info.model_uri, run_id, model_id=info.model_id)
+        version = self._client.create_model_version(name, info.model_uri, self._run_id, model_id=info.model_id)
         return f"models:/{name}/{version.version}"
 
-    def _find(self, folder: Path) -> Any:
-        """The run that `folder` has there; None where there is none, or it was deleted."""
+    def _find(self, folder: Path) -> str | None:
+        """The id of the run that `folder` has there; None where there is none, or it was deleted."""
         try:
-            run_id = json.loads((folder / FILE).read_text(encoding="utf-8"))["run_id"]
+            run_id: str = json.loads((folder / FILE).read_text(encoding="utf-8"))["run_id"]
             run = self._client.get_run(run_id)
         except (FileNotFoundError, ValueError, KeyError):
             return None
@@ -131,25 +118,17 @@ class MlflowRuns:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":  # it is of another server
                 return None
             raise
-        return run if run.info.lifecycle_stage == "active" else None
+        return run_id if run.info.lifecycle_stage == "active" else None
 
-    def _create(self, folder: Path, config: Mapping[str, Any], rows: Sequence[Mapping[str, float]]) -> Any:
-        started = round(1000 * (time.time() - sum(row["seconds"] for row in rows)))
-        run = self._client.create_run(self._experiment, started, run_name=config["run"])
-        files.write_json(folder / FILE, {"run_id": run.info.run_id})
-        self._made = True
-        return run
-
-    def _describe(self, run_id: str, config: Mapping[str, Any]) -> None:
-        """Settings as parameters, but with the device and the precision that were chosen; versions as tags.
-
-        MLflow lets no parameter change: `epochs` stays what it was at first when a run is made longer.
-        """
-        values = {**config["settings"], "device": config["device"], "precision": config["precision"]}
-        there = self._client.get_run(run_id).data.params
-        params = [self._mlflow.entities.Param(name, str(value)) for name, value in values.items() if name not in there]
-        tags = [self._mlflow.entities.RunTag(name, str(value)) for name, value in config["environment"].items()]
+    def _create(self, folder: Path, config: RunConfig) -> str:
+        """A new run with settings as parameters, but with the device and precision in use; versions as tags."""
+        run_id: str = self._client.create_run(self._experiment, run_name=config.run).info.run_id
+        values = {**config.settings, "device": config.device, "precision": config.precision}
+        params = [self._mlflow.entities.Param(name, str(value)) for name, value in values.items()]
+        tags = [self._mlflow.entities.RunTag(name, str(value)) for name, value in config.environment.items()]
         self._client.log_batch(run_id, params=params, tags=tags)
+        files.write_json(folder / FILE, {"run_id": run_id})
+        return run_id
 
     def _signature(self, model: Any) -> Any:
         """Names, types and shapes of what the file takes and gives, -1 for the number of images."""
@@ -170,13 +149,13 @@ class MlflowRuns:
 
 def _require() -> Any:
     os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # since 3.2 it would report to its makers from its import on
-    for name, value in _PATIENCE.items():
+    for name, value in _LIMITS.items():
         os.environ.setdefault(name, value)
     mlflow = importlib.import_module("mlflow")
     for name in ("mlflow.entities", "mlflow.models", "mlflow.types", "mlflow.onnx"):
         importlib.import_module(name)
     for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.ERROR)  # it tells of every table that it makes
+        logging.getLogger(name).setLevel(logging.ERROR)  # it reports every table that it makes
     return mlflow
 
 

@@ -1,60 +1,96 @@
-"""A run to where people watch runs: TensorBoard (events.py) and MLflow (mlflow_runs.py), while it is trained.
+"""A run to where people watch runs, while it is trained: TensorBoard and MLflow.
 
-In: the run's `config.json` and `metrics.csv`, read anew whenever the trainer has written them: what they say is what
-is sent, all that is missing, so that nothing is lost with a process or a server and nothing is there twice. Out: the
-trackers' own files and runs.
+In: the configuration of a run, the metrics of each epoch as it ends, and the ONNX file that `export` made. Out: the
+trackers' own files and runs. A tracker that fails costs its own numbers, never the training.
 """
 
-import csv
-import json
-import os
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Literal, Protocol
 
 from alexnet.errors import UserError
-from training.tracking.mlflow import MlflowRuns, reason
-from training.tracking.tensorboard import Events
+from training import run_config
+from training.checkpoint import EpochMetrics
+from training.distributed import is_first
+from training.run_config import RunConfig
+from training.tracking.mlflow import MlflowRun, reason
+from training.tracking.tensorboard import TensorBoard
 
-_PAUSE: Final = 600  # seconds after a failure: a server that hangs costs a minute at each try
+Status = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+class Tracker(Protocol):
+    """What follows one run. Any method may raise anything."""
+
+    name: str
+
+    def begin(self, folder: Path, config: RunConfig, epochs_before: int) -> None:
+        """Start, or continue after `epochs_before`, the run in `folder`."""
+
+    def log(self, epoch: EpochMetrics) -> None:
+        """Keep the metrics of an epoch."""
+
+    def end(self, folder: Path, status: Status) -> None:
+        """Say how the run ended."""
+
+
+@dataclass
+class RunLog:
+    """All trackers of a run; one that fails is told of in one line and left out from then on."""
+
+    trackers: list[Tracker] = field(default_factory=list)
+    _folder: Path | None = None
+
+    def begin(self, folder: Path, config: RunConfig, epochs_before: int) -> None:
+        """Tell the trackers of a run that starts or goes on."""
+        self._folder = folder
+        self._each(lambda tracker: tracker.begin(folder, config, epochs_before))
+
+    def log(self, epoch: EpochMetrics) -> None:
+        """Tell them of an epoch."""
+        self._each(lambda tracker: tracker.log(epoch))
+
+    def end(self, status: Status) -> None:
+        """Tell them how it ended."""
+        if self._folder is not None:
+            folder = self._folder
+            self._each(lambda tracker: tracker.end(folder, status))
+
+    def _each(self, work: Callable[[Tracker], None]) -> None:
+        for tracker in tuple(self.trackers):
+            try:
+                work(tracker)
+            except Exception as error:  # whatever it is, the training is worth more
+                self.trackers.remove(tracker)
+                print(f"alexnet: {tracker.name} failed ({reason(error)}); training goes on without it", file=sys.stderr)
 
 
 @contextmanager
-def following(*, tensorboard: bool, mlflow: str | None) -> Iterator[Callable[[Path], None]]:
-    """What is to be called with a run's folder whenever its files have changed.
+def tracking(*, tensorboard: bool, mlflow: str | None) -> Iterator[RunLog]:
+    """The log of a run. Of the processes that torchrun starts, only the first tracks.
 
-    A tracker that fails later is told of in one line and tried again, and the run goes on. Of the processes that
-    torchrun starts, only the first tracks. Raises `UserError` when a package is missing or `mlflow` cannot be used.
+    Raises `UserError` when a package is missing or `mlflow`, an address, cannot be used.
     """
-    trackers: list[_Tracker] = []
-    if os.environ.get("RANK", "0") == "0":
-        trackers += [_Tracker(Events())] if tensorboard else []
-        trackers += [_Tracker(MlflowRuns(mlflow, training=True))] if mlflow is not None else []
-    folders: set[Path] = set()
-
-    def watch(folder: Path) -> None:
-        folders.add(folder)
-        for tracker in trackers:
-            tracker.send(folder)
-
-    status = "FAILED"
+    log = RunLog()
+    if is_first():
+        log.trackers += [TensorBoard()] if tensorboard else []
+        log.trackers += [MlflowRun(mlflow)] if mlflow is not None else []
+    status: Status = "FAILED"
     try:
-        yield watch
+        yield log
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
-        for folder in folders:
-            for tracker in trackers:
-                tracker.end(folder, status)
+        log.end(status)
 
 
-def model_log(checkpoint: Path, mlflow: str | None, name: str | None) -> Callable[[Path], None]:
-    """What is to be called with the ONNX file that `checkpoint` became, to put it into MLflow; asked before the work.
+def model_logger(checkpoint: Path, mlflow: str | None, name: str | None) -> Callable[[Path], None]:
+    """What puts the ONNX file that `checkpoint` became into MLflow; what it needs is checked before the work.
 
     `name` is that of a registered model. Without `mlflow` nothing is done. Raises `UserError` when `mlflow` cannot be
     used, or `checkpoint` is in no folder of a run.
@@ -64,56 +100,12 @@ def model_log(checkpoint: Path, mlflow: str | None, name: str | None) -> Callabl
             raise UserError("--register needs --mlflow URI, the store to register in")
         return lambda model: None
     folder = checkpoint if checkpoint.is_dir() else checkpoint.parent
-    known = read(folder)
-    store = MlflowRuns(mlflow, training=False)
+    config, run = run_config.read(folder), MlflowRun(mlflow)
 
     def log(model: Path) -> None:
         try:
-            store.send(folder, *known)
-            print(f"MLflow: {store.log_model(folder, model, name)}")
+            print(f"MLflow: {run.log_model(folder, config, model, name)}")
         except Exception as error:
             raise UserError(f"{model} is written, but not in MLflow ({reason(error)}); repeat the command") from error
 
     return log
-
-
-class _Tracker:
-    """One that may fail without harm."""
-
-    def __init__(self, kind: Events | MlflowRuns) -> None:
-        self._kind = kind
-        self._again: float | None = None  # when a tracker that failed is tried next, as of time.monotonic
-
-    def send(self, folder: Path) -> None:
-        if self._again is not None and time.monotonic() < self._again:
-            return
-        try:
-            self._kind.send(folder, *read(folder))
-            self._again = None
-        except Exception as error:  # whatever it is, the run is worth more
-            if self._again is None:
-                self._warn(error, "training goes on, and what is missing is sent later")
-            self._again = time.monotonic() + _PAUSE
-
-    def end(self, folder: Path, status: str) -> None:
-        try:
-            self._kind.send(folder, *read(folder))
-            self._kind.end(folder, status)
-        except Exception as error:
-            self._warn(error, f"what is missing is sent by the same flag with --resume {folder}")
-
-    def _warn(self, error: Exception, outlook: str) -> None:
-        print(f"alexnet: {self._kind.name} failed ({reason(error)}); {outlook}", file=sys.stderr)
-
-
-def read(folder: Path) -> tuple[dict[str, Any], list[dict[str, float]]]:
-    """The `config.json` of a run, and a row for each epoch of its `metrics.csv`, without what is not known.
-
-    Raises `UserError` when they are not there or damaged.
-    """
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        with (folder / "metrics.csv").open(newline="", encoding="utf-8") as file:
-            return config, [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
-    except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: no folder of a run, with its config.json and metrics.csv ({error})") from error

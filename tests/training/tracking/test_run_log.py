@@ -1,4 +1,4 @@
-"""Tracking: what TensorBoard and MLflow are told is what metrics.csv says, once, whatever failed on the way."""
+"""Tracking: what TensorBoard and MLflow are told is what metrics.csv says, and no failure of theirs ends a training."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,15 @@ from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from alexnet.paths import ROOT
 from tests.docs.test_training_page import COMMANDS
+from training import run_config
+from training.checkpoint import EpochMetrics
+from training.run_config import RunConfig
 from training.settings import Settings
 from training.tracking import mlflow as mlflow_runs
 from training.tracking import run_log
-from training.tracking.tensorboard import TAGS, Events
+from training.tracking.tensorboard import TAGS
 
-ROWS = 3
-SECONDS = 60.0
+EPOCHS = tuple(EpochMetrics(n, 2.0 - n / 8, n / 10, 1.9 - n / 8, n / 9, 60.0 + n, 0.5) for n in (1, 2, 3))
 METRICS = sorted(TAGS)
 PAGE_STORE = "sqlite:///mlflow.db"
 
@@ -40,25 +42,24 @@ def empty_store(session_path: Path) -> bytes:
     path = session_path / "empty.db"
     try:
         mlflow_runs._require().MlflowClient(f"sqlite:///{path}").search_experiments()
-    except UserError:
+    except ImportError:
         return b""
     return path.read_bytes()
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, empty_store: bytes) -> Path:
-    """The files of a run that are tracked, of three epochs, in a folder of its own that is the current one."""
+    """The files of a run that is tracked, in a folder of its own; the folder above is the current one."""
     monkeypatch.chdir(tmp_path)
     for name in ("MLFLOW_EXPERIMENT_NAME", "MLFLOW_TRACKING_URI"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "mlflow.db").write_bytes(empty_store)
     folder = tmp_path / "run"
     folder.mkdir()
-    settings = {"epochs": ROWS, "learning_rate": 0.5, "flip": True, "device": "auto", "precision": "auto"}
-    config = {"run": "run", "settings": settings, "device": "cpu", "precision": "fp32", "environment": {"torch": "2"}}
-    files.write_json(folder / "config.json", config)
+    settings = {"epochs": 3, "learning_rate": 0.5, "horizontal_flip": True, "teacher": [], "device": "auto"}
+    RunConfig(run="run", settings=settings, device="cpu", precision="fp32", environment={"torch": "2"}).write(folder)
     (folder / "best.pt").write_bytes(b"weights")
-    write_rows(folder, ROWS)
+    (folder / "metrics.csv").write_text("epoch")
     return folder
 
 
@@ -67,45 +68,38 @@ def store(name: str = "mlflow.db") -> str:
     return f"sqlite:///{Path.cwd() / name}"
 
 
-def write_rows(folder: Path, count: int) -> None:
-    """A `metrics.csv` of `count` epochs, no two values of which are equal."""
-    rows = [(epoch, *(value(name, epoch) for name in METRICS)) for epoch in range(1, count + 1)]
-    files.write_csv(folder / "metrics.csv", ("epoch", *METRICS), rows)
+def track(folder: Path, epochs: Sequence[EpochMetrics] = EPOCHS, **chosen: Any) -> None:
+    """A process that trains nothing: it tracks these epochs."""
+    with run_log.tracking(**{"tensorboard": False, "mlflow": None, **chosen}) as log:
+        log.begin(folder, run_config.read(folder), epochs[0].epoch - 1)
+        for epoch in epochs:
+            log.log(epoch)
 
 
-def value(name: str, epoch: int) -> float:
-    return SECONDS + epoch if name == "seconds" else METRICS.index(name) + epoch / 8
+def expected(epochs: Sequence[EpochMetrics] = EPOCHS) -> dict[str, list[tuple[int, float]]]:
+    return {name: [(epoch.epoch, getattr(epoch, name)) for epoch in epochs] for name in METRICS}
 
 
-def written(folder: Path) -> dict[str, dict[int, float]]:
-    """What `metrics.csv` says, by metric and epoch."""
+def written(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    """What `metrics.csv` says, by metric, as epochs and values."""
     with (folder / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    return {name: {int(row["epoch"]): float(row[name]) for row in rows} for name in METRICS}
+    return {name: [(int(row["epoch"]), float(row[name])) for row in rows] for name in METRICS}
 
 
 def scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """All scalars of the folder's event files, by metric, as steps and values in the order in which they are there."""
+    """The scalars of the folder's event files, by metric, as epochs and values."""
     pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install -r requirements/dev.txt")
-    from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
-    from tensorboard.util.tensor_util import make_ndarray
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    names = {tag: name for name, tag in TAGS.items()}
-    found: dict[str, list[tuple[int, float]]] = {}
-    for path in folder.glob("events.out.tfevents.*"):
-        for event in EventFileLoader(str(path)).Load():
-            for item in event.summary.value:
-                if item.tag in names:
-                    pair = (event.step, float(make_ndarray(item.tensor).item()))
-                    found.setdefault(names[item.tag], []).append(pair)
-    return found
+    seen = EventAccumulator(str(folder)).Reload()
+    return {name: [(event.step, event.value) for event in seen.Scalars(tag)] for name, tag in TAGS.items()}
 
 
-def assert_events(folder: Path) -> None:
-    for name, values in written(folder).items():
-        steps = scalars(folder)[name]
-        assert [step for step, _ in steps] == list(values), name
-        assert [found for _, found in steps] == pytest.approx(list(values.values()), rel=1e-6)
+def assert_same(found: dict[str, list[tuple[int, float]]], wanted: dict[str, list[tuple[int, float]]]) -> None:
+    for name, values in wanted.items():
+        assert [step for step, _ in found[name]] == [step for step, _ in values], name
+        assert [value for _, value in found[name]] == pytest.approx([value for _, value in values], rel=1e-6), name
 
 
 def client(uri: str = "") -> Any:
@@ -117,111 +111,85 @@ def mlflow_run(folder: Path, uri: str = "") -> Any:
     return client(uri).get_run(json.loads((folder / "mlflow.json").read_text())["run_id"])
 
 
-def assert_mlflow(folder: Path, uri: str = "") -> None:
+def sent(folder: Path, uri: str = "") -> dict[str, list[tuple[int, float]]]:
+    """What MLflow has, by metric, as epochs and values."""
     run_id = mlflow_run(folder, uri).info.run_id
-    for name, values in written(folder).items():
-        history = client(uri).get_metric_history(run_id, name)
-        assert sorted((item.step, item.value) for item in history) == sorted(values.items()), name
+    histories = {name: client(uri).get_metric_history(run_id, name) for name in METRICS}
+    return {name: sorted((item.step, item.value) for item in found) for name, found in histories.items()}
 
 
-def track(folder: Path, **chosen: Any) -> None:
-    """A process that trains nothing: it tracks what is there."""
-    with run_log.following(**{"tensorboard": False, "mlflow": None, **chosen}) as watch:
-        watch(folder)
+def break_mlflow(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Let a method of the client fail."""
 
-
-def break_mlflow(monkeypatch: pytest.MonkeyPatch, name: str) -> Callable[[], None]:
-    """Let a method of the client fail after it has done its work, as when the answer is lost; returns the mending."""
-    kind = type(client())
-    whole = getattr(kind, name)
-
-    def fail(*given: Any, **named: Any) -> None:
-        whole(*given, **named)
+    def fail(*_: Any, **__: Any) -> None:
         raise ConnectionError("the answer of http://me:secret@store was lost")
 
-    monkeypatch.setattr(kind, name, fail)
-    return lambda: monkeypatch.setattr(kind, name, whole)
+    monkeypatch.setattr(type(client()), name, fail)
 
 
 def test_events_hold_each_epoch_and_the_settings(run: Path) -> None:
     track(run, tensorboard=True)
-    assert_events(run)
+    assert_same(scalars(run), expected())
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.hparams.metadata import SESSION_START_INFO_TAG, parse_session_start_info_plugin_data
 
-    seen = EventAccumulator(str(run)).Reload()
-    content = seen.SummaryMetadata(SESSION_START_INFO_TAG).plugin_data.content
+    content = EventAccumulator(str(run)).Reload().SummaryMetadata(SESSION_START_INFO_TAG).plugin_data.content
     settings = parse_session_start_info_plugin_data(content).hparams
     assert settings["learning_rate"].number_value == 0.5
-    assert settings["flip"].number_value == 1
+    assert settings["horizontal_flip"].number_value == 1
     assert settings["device"].string_value == "auto"
-    times = [event.wall_time for event in seen.Scalars(TAGS["training_loss"])]
-    assert np.diff(times).tolist() == pytest.approx([SECONDS + 2, SECONDS + 3], abs=0.01)
 
 
-def test_events_of_a_continued_run_are_whole_and_not_doubled(run: Path) -> None:
-    write_rows(run, 2)
-    killed = Events()  # never ended
-    killed.send(run, *run_log.read(run))
-    with run_log.following(tensorboard=True, mlflow=None) as watch:
-        watch(run)
-        write_rows(run, 3)
-        watch(run)
-        assert_events(run)  # while it runs, too
-    assert_events(run)
+def test_events_of_a_resumed_run_are_whole_and_not_doubled(run: Path) -> None:
+    track(run, EPOCHS[:2], tensorboard=True)
+    track(run, EPOCHS[1:], tensorboard=True)  # the second epoch was not saved when the first process was killed
+    assert_same(scalars(run), expected())
 
 
-def test_an_epoch_without_a_learning_rate_is_tracked_without(run: Path) -> None:
-    text = (run / "metrics.csv").read_text().replace(f",{value('learning_rate', 1)},", ",,")
-    (run / "metrics.csv").write_text(text)
-    track(run, tensorboard=True)
-    assert [step for step, _ in scalars(run)["learning_rate"]] == [2, 3]
-    assert [step for step, _ in scalars(run)["seconds"]] == [1, 2, 3]
+def test_what_was_not_measured_is_left_out(run: Path) -> None:
+    epoch = EpochMetrics(1, 2.0, 0.1, None, None, 60.0, 0.5)
+    assert client()
+    track(run, [epoch], tensorboard=True, mlflow=store())
+    assert client().get_metric_history(mlflow_run(run).info.run_id, "validation_loss") == []
+    assert client().get_metric_history(mlflow_run(run).info.run_id, "training_loss")[0].value == 2.0
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    assert TAGS["validation_loss"] not in EventAccumulator(str(run)).Reload().Tags()["scalars"]
 
 
 def test_mlflow_holds_each_epoch_the_settings_and_the_files(run: Path) -> None:
     assert client()
     track(run, mlflow=store())
-    assert_mlflow(run)
+    assert_same(sent(run), expected())
     kept = mlflow_run(run)
     assert (kept.info.status, kept.info.run_name) == ("FINISHED", "run")
-    settings = {"epochs": "3", "learning_rate": "0.5", "flip": "True", "device": "cpu", "precision": "fp32"}
-    assert kept.data.params == settings
+    settings = {"epochs": "3", "learning_rate": "0.5", "horizontal_flip": "True", "teacher": "[]"}
+    assert kept.data.params == {**settings, "device": "cpu", "precision": "fp32"}
     assert kept.data.tags["torch"] == "2"
     assert client().get_experiment(kept.info.experiment_id).name == mlflow_runs.EXPERIMENT
-    assert sorted(item.path for item in client().list_artifacts(kept.info.run_id)) == [
-        "best.pt",
-        "config.json",
-        "metrics.csv",
-    ]
+    kept_files = sorted(item.path for item in client().list_artifacts(kept.info.run_id))
+    assert kept_files == ["best.pt", "config.json", "metrics.csv"]
     copy = Path(client().download_artifacts(kept.info.run_id, "metrics.csv"))
     assert copy.read_bytes() == (run / "metrics.csv").read_bytes()
-    history = client().get_metric_history(kept.info.run_id, "seconds")
-    times = sorted(item.timestamp for item in history)
-    assert np.diff(times).tolist() == [1000 * (SECONDS + 2), 1000 * (SECONDS + 3)]
 
 
-def test_a_resumed_run_continues_its_mlflow_run_without_doubles(run: Path) -> None:
-    write_rows(run, 2)
-    killed = mlflow_runs.MlflowRuns(store(), training=True) if client() else None
-    killed.send(run, *run_log.read(run))
+def test_a_resumed_run_continues_its_mlflow_run(run: Path) -> None:
+    assert client()
+    track(run, EPOCHS[:2], mlflow=store())
     before = mlflow_run(run)
-    assert before.info.status == "RUNNING"
-    write_rows(run, 3)
-    track(run, mlflow=store())
+    track(run, EPOCHS[2:], mlflow=store())
     assert mlflow_run(run).info.run_id == before.info.run_id
-    assert_mlflow(run)
+    assert_same(sent(run), expected())
     assert len(client().search_runs([before.info.experiment_id])) == 1
 
 
-def test_a_run_that_another_store_knows_is_sent_whole(run: Path, empty_store: bytes) -> None:
-    track(run, mlflow=store() if client() else None)
+def test_a_run_of_another_store_is_a_new_one_there(run: Path, empty_store: bytes) -> None:
+    assert client()
+    track(run, EPOCHS[:1], mlflow=store())
     other = store("other.db")
     Path("other.db").write_bytes(empty_store)
-    before = (run / mlflow_runs.FILE).read_text()
-    track(run, mlflow=other)
-    assert (run / mlflow_runs.FILE).read_text() != before
-    assert_mlflow(run, other)
+    track(run, EPOCHS[1:], mlflow=other)
+    assert_same(sent(run, other), expected(EPOCHS[1:]))
 
 
 @pytest.mark.parametrize(("error", "status"), [(KeyboardInterrupt, "KILLED"), (UserError, "FAILED")])
@@ -229,63 +197,31 @@ def test_how_a_run_ended_is_told_and_that_it_runs_again(run: Path, error: type[B
     assert client()
 
     def stop() -> None:
-        with run_log.following(tensorboard=False, mlflow=store()) as watch:
-            watch(run)
-            raise error
+        with run_log.tracking(tensorboard=False, mlflow=store()) as log:
+            log.begin(run, run_config.read(run), 0)
+            raise error("stopped")
 
     with pytest.raises(error):
         stop()
     assert mlflow_run(run).info.status == status
     assert [item.path for item in client().list_artifacts(mlflow_run(run).info.run_id)] == list(mlflow_runs.ARTEFACTS)
-    with run_log.following(tensorboard=False, mlflow=store()) as watch:
-        watch(run)
+    with run_log.tracking(tensorboard=False, mlflow=store()) as log:
+        log.begin(run, run_config.read(run), 1)
         assert mlflow_run(run).info.status == "RUNNING"
     assert mlflow_run(run).info.status == "FINISHED"
 
 
-def test_a_server_that_fails_in_the_middle_is_a_line_and_gets_the_rest_at_the_end(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("name", ["log_batch", "set_terminated"])
+def test_a_tracker_that_fails_is_one_line_and_the_other_goes_on(
+    run: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert client()
-    write_rows(run, 1)
-    with run_log.following(tensorboard=False, mlflow=store()) as watch:
-        watch(run)
-        mend = break_mlflow(monkeypatch, "log_batch")
-        for count in (2, 3):
-            write_rows(run, count)
-            watch(run)
-        mend()
-    assert_mlflow(run)
+    track(run, EPOCHS[:1], mlflow=store())
+    break_mlflow(monkeypatch, name)
+    track(run, EPOCHS[1:], tensorboard=True, mlflow=store())
+    assert_same(scalars(run), expected(EPOCHS[1:]))
     errors = capsys.readouterr().err
-    assert errors.count("\n") == 1, errors
-    assert errors.startswith("alexnet: MLflow failed (the answer of http://store was lost); training goes on")
-
-
-def test_a_server_that_is_tried_again_after_a_while_gets_the_rest(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert client()
-    monkeypatch.setattr(run_log, "_PAUSE", 0)
-    write_rows(run, 1)
-    with run_log.following(tensorboard=False, mlflow=store()) as watch:
-        mend = break_mlflow(monkeypatch, "log_batch")
-        watch(run)
-        mend()
-        write_rows(run, 3)
-        watch(run)
-        assert_mlflow(run)
-
-
-def test_a_server_that_is_gone_at_the_end_leaves_the_way_to_send_the_rest(
-    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert client()
-    with run_log.following(tensorboard=False, mlflow=store()) as watch:
-        watch(run)
-        mend = break_mlflow(monkeypatch, "set_terminated")
-    assert f"what is missing is sent by the same flag with --resume {run}\n" in capsys.readouterr().err
-    mend()
-    track(run, mlflow=store())
-    assert_mlflow(run)
-    assert capsys.readouterr().err == ""
+    assert errors == "alexnet: MLflow failed (the answer of http://store was lost); training goes on without it\n"
 
 
 @pytest.mark.parametrize(
@@ -336,7 +272,7 @@ def test_a_missing_package_is_one_line(run: Path, package: str, flags: list[str]
     ("flags", "complaint"),
     [
         (["--register", "x"], "--register needs --mlflow URI"),
-        (["--mlflow", PAGE_STORE], "no folder of a run, with its config.json and metrics.csv"),
+        (["--mlflow", PAGE_STORE], "config.json: missing; give the folder of a run"),
     ],
 )
 def test_what_cannot_be_registered_is_one_line(
@@ -375,7 +311,9 @@ def test_mlflow_reports_to_nobody(run: Path) -> None:
     server.wanted = []  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     code = "import sys, time; from pathlib import Path; from training.tracking import run_log\n"
-    code += "with run_log.following(tensorboard=False, mlflow=sys.argv[1]) as watch: watch(Path(sys.argv[2]))\n"
+    code += "from training import run_config; folder = Path(sys.argv[2])\n"
+    code += "with run_log.tracking(tensorboard=False, mlflow=sys.argv[1]) as log:\n"
+    code += "    log.begin(folder, run_config.read(folder), 0)\n"
     code += "from mlflow.telemetry import get_telemetry_client; assert get_telemetry_client() is None; time.sleep(1)"
     # MLflow keeps silent by itself where it sees tests or CI.
     kept = {name: found for name, found in os.environ.items() if name in ("PATH", "HOME", "OMP_NUM_THREADS")}
@@ -401,10 +339,9 @@ def test_the_commands_of_the_page_train_resume_export_and_register(
     assert main([*first, *flags, "--epochs=1", f"--data={data_root}"]) == 0
     assert main([*again, "--epochs=3", f"--data={data_root}"]) == 0
     folder = Path(again[again.index("--resume") + 1])
-    assert_events(folder)
-    assert_mlflow(folder)
-    rates = list(written(folder)["learning_rate"].values())
-    assert rates == [small_settings.learning_rate] * 3
+    assert_same(scalars(folder), written(folder))
+    assert_same(sent(folder), written(folder))
+    assert [rate for _, rate in written(folder)["learning_rate"]] == [small_settings.learning_rate] * 3
     assert mlflow_run(folder).info.status == "FINISHED"
 
     capsys.readouterr()
@@ -433,13 +370,12 @@ def test_the_commands_of_the_page_train_resume_export_and_register(
         loaded.predict(pixels.astype(np.float32))
 
 
-def test_the_model_of_a_run_that_was_not_tracked_brings_the_run(
+def test_the_model_of_a_run_that_was_not_tracked_brings_its_settings(
     small_run: Path, small_model: Path, run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert client()
-    for name in ("config.json", "metrics.csv"):
-        (run / name).write_bytes((small_run / name).read_bytes())
-    run_log.model_log(run / "best.pt", store(), None)(small_model)
-    assert_mlflow(run)
-    assert mlflow_run(run).info.status == "FINISHED"
+    (run / "config.json").write_bytes((small_run / "config.json").read_bytes())
+    run_log.model_logger(run / "best.pt", store(), None)(small_model)
+    kept = mlflow_run(run)
+    assert (kept.info.status, kept.info.run_name, kept.data.params["batch_size"]) == ("FINISHED", "small", "30")
     assert capsys.readouterr().out.startswith("MLflow: models:/m-")
