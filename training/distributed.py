@@ -1,7 +1,7 @@
-"""One process or many that train together, on one machine or several: what they must agree on, add up, and share.
+"""Data-parallel training in several processes, on one machine or more.
 
-In: the environment that `torchrun` sets. Out: a `Processes` to ask; gradients are averaged by torch's own
-DistributedDataParallel, over NCCL between GPUs and over gloo between CPUs. Without `torchrun` all of it does nothing.
+In: the environment that `torchrun` sets. Out: a `Processes`; gradients are averaged by torch's DistributedDataParallel,
+over NCCL between GPUs and over gloo between CPUs. Without `torchrun` all of it does nothing.
 """
 
 import os
@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-# Far from what an epoch adds to a seed, so that no process draws another's dropout.
+# Far more than an epoch adds to a seed, so that no process draws another's dropout.
 _SEED_STRIDE = 2**40
 
 
@@ -30,11 +30,11 @@ class Processes:
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes and talks."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def together(self, model: nn.Module) -> nn.Module:
-        """`model` to train with: its gradients are the means over all processes."""
+        """`model` with gradients that are averaged over all processes."""
         if self.count == 1:
             return model
         return DistributedDataParallel(model)
@@ -42,8 +42,8 @@ class Processes:
     def share(self, batch: Tensor) -> tuple[Tensor, float]:
         """This process's part of the indices `batch` int64 [N], and the weight that makes a mean of means exact.
 
-        The weight is that of the part's mean loss: of parts of sizes n it is n times the processes over N, and zero
-        where there are more processes than images (such a process computes on one image for nothing).
+        The weight is that of the part's mean loss: n * processes / N for a part of n images; zero where there are more
+        processes than images (such a process computes on one image, to no effect).
         """
         if self.count == 1:
             return batch, 1.0
@@ -63,7 +63,7 @@ class Processes:
                 dist.all_reduce(number)
 
     def agree(self, value: Any) -> Any:
-        """The first process's `value`, in all of them. All must have come here before any goes on."""
+        """The first process's `value`, in all of them; a barrier, too."""
         if self.count == 1:
             return value
         values = [value]
@@ -78,7 +78,7 @@ def is_first() -> bool:
 
 @contextmanager
 def joined(backend: str) -> Iterator[Processes]:
-    """Meet the other processes that `torchrun` started; `backend` is `gloo` or `nccl`. A lone process meets nobody."""
+    """Join the process group of `torchrun`; `backend` is `gloo` or `nccl`. Nothing to join for a lone process."""
     if not dist.is_torchelastic_launched():
         yield Processes()
         return
@@ -89,7 +89,7 @@ def joined(backend: str) -> Iterator[Processes]:
         torch.cuda.set_device(local_rank)
     dist.init_process_group(backend)
     yield Processes(dist.get_rank(), dist.get_world_size(), local_rank)
-    dist.destroy_process_group()  # not after an error: it would wait for those who are gone
+    dist.destroy_process_group()  # not after an error: it would wait for processes that are gone
 
 
 def _stopped(*_: object) -> NoReturn:

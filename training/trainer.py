@@ -254,7 +254,7 @@ def _save(run: _Run) -> None:
 
 
 def _trains_on(run: _Run) -> bool:
-    """Whether training goes on while checkpoints are written."""
+    """Whether training continues while checkpoints are written."""
     return run.where.type == "cuda"
 
 

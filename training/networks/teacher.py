@@ -1,11 +1,10 @@
-"""A small network that learns CIFAR-10 better than AlexNet does, to teach it.
+"""A small residual network that is more accurate on CIFAR-10 than AlexNet, to distil from.
 
 In: pixels uint8 [N, 32, 32, 3] RGB. Out: logits float32 [N, classes]. It is never exported or served.
 
 Ideas of short CIFAR-10 training (K. Jordan, https://arxiv.org/abs/2404.00498): a fixed first layer that whitens patches
-of two by two pixels, three stages of three convolutions that begin by handing their input on, of which the last two
-only add to what the first has found, batch normalisation that shifts but does not scale, and a small scale of the
-logits.
+of two by two pixels; three stages of three convolutions, initialised to the identity, the last two as a residual
+branch; batch normalisation with a shift but no scale; and scaled-down logits.
 """
 
 import itertools
@@ -18,14 +17,14 @@ from torch import Tensor, nn
 from training.networks.alexnet import Preprocess
 
 _PATCH: Final = 2
-_EPSILON: Final = 5e-4  # keeps directions in which patches hardly differ from being blown up
+_EPSILON: Final = 5e-4  # keeps principal components of almost no variance from being amplified
 _WIDTHS: Final = (128, 384, 512)
-_NORM_MOMENTUM: Final = 0.4  # share of a new batch in the running statistics: a short training leaves no time for less
+_NORM_MOMENTUM: Final = 0.4  # of the running statistics: large, since training is short
 _LOGIT_SCALE: Final = 1 / 9
 
 
 class Teacher(nn.Module):
-    """9.9 million weights and 0.45 billion multiplications an image.
+    """9.9 million weights and 0.45 billion multiply-adds per image.
 
     Pixels uint8 [N, 32, 32, 3] to logits float32 [N, classes]. `whiten` must see training images first.
     """
@@ -45,8 +44,9 @@ class Teacher(nn.Module):
 
     @torch.no_grad()
     def whiten(self, pixels: Tensor) -> None:
-        """Set the first layer from training `pixels` uint8 [N, 32, 32, 3]: each direction in which their patches vary
-        becomes a filter and its negative, scaled to variance one."""
+        """Set the first layer from training `pixels` uint8 [N, 32, 32, 3]: each principal component of their patches
+        becomes a filter and its negative, scaled to variance one.
+        """
         images = self.preprocess(pixels)
         patches = F.unfold(images, _PATCH).transpose(1, 2).reshape(-1, 3 * _PATCH**2).double()
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
@@ -74,7 +74,7 @@ class _Stage(nn.Module):
 
 
 def _convolution(inputs: int, outputs: int) -> nn.Conv2d:
-    """Three by three; its first channels begin as those of its input."""
+    """3x3; its first output channels start as its input channels."""
     layer = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     nn.init.dirac_(layer.weight.data[:inputs])
     return layer

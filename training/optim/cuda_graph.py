@@ -1,9 +1,9 @@
-"""A step of training as one CUDA graph: at batch 32 a GPU is done sooner than Python has asked for its kernels.
+"""A training step as one CUDA graph: at batch size 32 a GPU computes faster than Python launches its kernels.
 
-In: a step that takes the indices of its images. Out: the same step, launched as a whole. What it reads and moves stays
-where it is: after https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture, the first steps run as
-they are, on a stream of their own, so that all that is made once is there; then one is recorded and from then on
-replayed. Torch's own generator of random numbers goes on from step to step in a replay too.
+In: a step that takes the indices of its images. Out: the same step, launched as a whole. As in
+https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture, the first steps run eagerly on a side
+stream, so that everything that is allocated once exists; then a step is captured, and replayed from then on. A replay
+advances torch's own random number generator as a step does.
 """
 
 from collections.abc import Callable
@@ -16,9 +16,9 @@ _FIRST_STEPS: Final = 3
 
 
 class CapturedStep:
-    """`step` for batches of `size` on the GPU `device`; those of another size run as they are.
+    """`step` for batches of `size` on the GPU `device`; batches of another size run eagerly.
 
-    Nothing in `step` may depend on a number that Python holds and that changes from call to call.
+    `step` must not depend on a Python number that changes from call to call: its value would be captured.
     """
 
     def __init__(self, step: Callable[[Tensor], None], size: int, device: torch.device) -> None:
@@ -29,7 +29,7 @@ class CapturedStep:
         self._done = 0
 
     def __call__(self, indices: Tensor) -> None:
-        """Do the step with `indices` int64 [n]."""
+        """Run the step with `indices` int64 [n]."""
         if len(indices) != len(self._indices):
             self._step(indices)
         elif self._done < _FIRST_STEPS:
@@ -49,7 +49,7 @@ class CapturedStep:
         self._done += 1
 
     def _record(self) -> torch.cuda.CUDAGraph:
-        """What a step does, without doing it."""
+        """Capture a step; it does not run."""
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, stream=self._stream):
             self._step(self._indices)

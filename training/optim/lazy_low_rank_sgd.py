@@ -1,13 +1,12 @@
-"""SGD on wide linear layers, whose gradients are never written out: for small batches on a CPU.
+"""SGD on wide linear layers without writing their gradients: for small batches on a CPU.
 
-In: a model with linear layers of millions of weights, and the SGD that moves them. Out: the same weights and momentum,
-to rounding, for less than half of the memory traffic; at batch 32 that is what a step of AlexNet waits for.
+In: a model with linear layers of millions of weights, and its SGD optimiser. Out: the same weights and momentum, to
+rounding, for less than half of the memory traffic, which bounds the speed of AlexNet at batch size 32.
 
-The gradient of a linear layer is a product of two thin matrices, of the gradients [n, out] of its outputs and of its
-inputs [n, in]. They are kept for some steps, row under row, and not multiplied. The weights of now are then a sum: of
-the weights and the momentum as they were before these steps, and of the kept rows, each with a factor. The momentum is
-such a sum too, and a step of SGD changes nothing but the factors. What the layer answers, and the gradient that it
-hands on, follow from the same sums.
+The gradient of a linear layer is a low-rank product, of the gradients [n, out] of its outputs and of its inputs
+[n, in]. Both factors are kept for some steps, row under row, and not multiplied. The current weights are then a sum of
+the weights and the momentum before these steps and of products of the kept rows, each with a coefficient. So is the
+momentum, and a step of SGD changes the coefficients alone. Forward and backward pass follow from the same sums.
 """
 
 from collections.abc import Iterator
@@ -19,14 +18,14 @@ from torch import Tensor, nn
 
 _WIDE: Final = 2**22  # weights; of smaller layers the whole gradient is cheaper
 _STEPS: Final = 16  # of the first one's size, kept before they are added up: more make the thin products dearer
-_OLD: Final = 2  # factors come first that are not of rows: of the old weights, and of the old momentum
+_OLD: Final = 2  # the first two coefficients are those of the old weights and the old momentum
 
 
 class LazyLayers:
-    """The wide linear layers of `model`, taken out of the hands of `optimizer`; their products are in `dtype`.
+    """The wide linear layers of `model`, which `optimizer` leaves alone meanwhile; they multiply in `dtype`.
 
-    `step` belongs after each step of the optimiser. `close` leaves weights and momentum where the optimiser would have
-    left them, and the model as it was; until then, it is good for training alone.
+    `step` must follow each step of the optimiser. `close` writes weights and momentum as the optimiser would have, and
+    restores the model; until then it can only be trained.
     """
 
     def __init__(self, model: nn.Module, optimizer: torch.optim.SGD, dtype: torch.dtype) -> None:
@@ -34,12 +33,12 @@ class LazyLayers:
         self._layers = [_Layer(linear, optimizer, dtype) for linear in wide]
 
     def step(self) -> None:
-        """Do with the gradients of the last backward pass what the optimiser does with those of other layers."""
+        """Apply the gradients of the last backward pass as the optimiser applies those of other layers."""
         for layer in self._layers:
             layer.step()
 
     def close(self) -> None:
-        """Add up what is kept, and hand the layers back."""
+        """Apply what is kept, and restore the layers."""
         for layer in self._layers:
             layer.settle()
             del layer.linear.forward  # the class's own again
@@ -47,7 +46,7 @@ class LazyLayers:
 
 @contextmanager
 def wide_layers(model: nn.Module, optimizer: torch.optim.SGD, dtype: torch.dtype) -> Iterator[LazyLayers]:
-    """A `LazyLayers` that is closed at the end."""
+    """`LazyLayers` for the time of a `with` block."""
     lazy = LazyLayers(model, optimizer, dtype)
     try:
         yield lazy
@@ -56,7 +55,7 @@ def wide_layers(model: nn.Module, optimizer: torch.optim.SGD, dtype: torch.dtype
 
 
 class _Layer:
-    """One of them. A row is an image of a step; `inputs` [rows, in] and `gradients` [rows, out] have room for more than
+    """One layer. A row is an image of a step; `inputs` [rows, in] and `gradients` [rows, out] have room for more than
     the `held` ones, of which the first `stepped` have been part of a step.
     """
 
@@ -89,13 +88,13 @@ class _Layer:
         return self._multiply(inputs, self._old_weight.t(), self._old_momentum.t(), self._inputs, self._gradients)
 
     def backward(self, inputs: Tensor, gradients: Tensor) -> Tensor:
-        """Keep both [n, in] and [n, out] for the step; returns the gradient [n, in] of the inputs."""
+        """Keep both, [n, in] and [n, out], for the step; returns the gradient [n, in] of the inputs."""
         found = self._multiply(gradients, self._old_weight, self._old_momentum, self._gradients, self._inputs)
         self._keep(inputs, gradients)
         return found
 
     def _multiply(self, rows: Tensor, weight: Tensor, momentum: Tensor, near: Tensor, far: Tensor) -> Tensor:
-        """`rows` times the weights of now: thin matrices `near` and `far` stand for the product near^T far."""
+        """`rows` times the current weights: `near` and `far` are the factors of the kept gradients near^T far."""
         found = rows @ weight
         if self._stepped:
             kept = slice(self._stepped)
@@ -117,7 +116,7 @@ class _Layer:
         self._held = end
 
     def step(self) -> None:
-        """What torch's SGD does (https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html), to factors."""
+        """One step of https://docs.pytorch.org/docs/stable/generated/torch.optim.SGD.html on the coefficients."""
         group = self._group
         new = torch.zeros(self._held - self._stepped, dtype=torch.float64)
         weight, momentum = torch.cat([self._weight_factors, new]), torch.cat([self._momentum_factors, new])
@@ -132,7 +131,7 @@ class _Layer:
 
     @torch.no_grad()
     def settle(self) -> None:
-        """Write weights and momentum of now."""
+        """Write the current weights and momentum."""
         if not self._stepped:
             return
         weight, momentum = self.linear.weight, self._momentum
@@ -148,7 +147,7 @@ class _Layer:
         self._start()
 
     def _sum(self, factors: Tensor) -> Tensor:
-        """The gradients of all rows with their `factors`, added up: [out, in]."""
+        """The sum of the gradients of all rows, times their `factors`: [out, in]."""
         rows = slice(self._stepped)
         scaled = self._gradients[rows] * factors[_OLD:, None].float()
         return scaled.to(self.dtype).t() @ self._inputs[rows]

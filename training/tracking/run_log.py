@@ -45,7 +45,7 @@ class RunLog:
     _folder: Path | None = None
 
     def begin(self, folder: Path, config: RunConfig, epochs_before: int) -> None:
-        """Tell the trackers of a run that starts or goes on."""
+        """Tell the trackers of a run that starts or resumes."""
         self._folder = folder
         self._each(lambda tracker: tracker.begin(folder, config, epochs_before))
 
@@ -65,7 +65,8 @@ class RunLog:
                 work(tracker)
             except Exception as error:  # whatever it is, the training is worth more
                 self.trackers.remove(tracker)
-                print(f"alexnet: {tracker.name} failed ({reason(error)}); training goes on without it", file=sys.stderr)
+                text = f"{tracker.name} failed ({reason(error)}); training continues without it"
+                print(f"alexnet: {text}", file=sys.stderr)
 
 
 @contextmanager

@@ -221,7 +221,7 @@ def test_a_tracker_that_fails_is_one_line_and_the_other_goes_on(
     track(run, EPOCHS[1:], tensorboard=True, mlflow=store())
     assert_same(scalars(run), expected(EPOCHS[1:]))
     errors = capsys.readouterr().err
-    assert errors == "alexnet: MLflow failed (the answer of http://store was lost); training goes on without it\n"
+    assert errors == "alexnet: MLflow failed (the answer of http://store was lost); training continues without it\n"
 
 
 @pytest.mark.parametrize(
