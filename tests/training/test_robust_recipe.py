@@ -11,8 +11,12 @@ from PIL import Image
 from alexnet.datasets import Images
 from alexnet.datasets.cifar10 import CLASSES
 from alexnet.errors import UserError
-from training import checkpoint, distillation, loop, recipes, trainer
+from alexnet.inference.classifier import Classifier
+from training import checkpoint, distillation, loop, networks, recipes, trainer
+from training.export import compress
+from training.export.folding import FoldedAlexNet
 from training.extra_images import OUTLIER, ExtraImages
+from training.networks import initial_weights
 from training.settings import Settings
 from training.training_set import TrainingSet
 
@@ -73,6 +77,29 @@ def test_the_recipe_trains_and_resumes_bit_for_bit(
     assert all(torch.equal(found.model[name], value) for name, value in wanted.model.items())
     assert "network.features.norm0.running_mean" in wanted.model
     assert np.load(whole / "teacher_logits.npy").shape == (1, 130, 10)
+
+
+def test_export_folds_the_network_and_its_release_starts_another(
+    tmp_path: Path, data_root: Path, robust: Settings, fixture_images: Images
+) -> None:
+    run = trainer.start(robust.replace(epochs=1, teacher=[]), data_root, tmp_path / "run")
+    request = compress.Request(
+        run, data_root, tmp_path / "model.onnx", precision="fp32", rank=32, max_drop=100, release=True
+    )
+    model = Classifier(compress.compress(request))
+    assert model.metadata.input_size == 128
+    saved = checkpoint.load(run)
+    network = networks.build(saved.settings, 10).eval()
+    network.load_state_dict(saved.model)
+    folded = FoldedAlexNet(network)
+    pixels = torch.from_numpy(fixture_images.pixels[:20])
+    with torch.inference_mode():
+        assert torch.allclose(folded(pixels)[0], network(pixels), atol=1e-4)
+    assert not any(isinstance(layer, torch.nn.BatchNorm2d) for layer in folded.modules())
+    other = networks.build(robust, 3)
+    initial_weights.load(other, str(tmp_path / "model.safetensors"))
+    stem = other.network.features[0].weight
+    assert torch.allclose(stem, folded.features[0].weight * network.preprocess.std.view(1, 3, 1, 1), atol=1e-3)
 
 
 def test_an_epoch_has_as_many_images_of_each_class_as_ever(folders: Path, fixture_images: Images) -> None:

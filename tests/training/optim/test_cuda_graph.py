@@ -86,7 +86,11 @@ def test_every_batch_is_done_once_in_order_and_one_of_another_size_as_it_is() ->
 @needs_gpu
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"horizontal_flip": True, "random_crop": 4, "cutout": 8, "lr_schedule": "cosine", "warmup_epochs": 0.1}],
+    [
+        {},
+        {"horizontal_flip": True, "random_crop": 4, "cutout": 8, "lr_schedule": "cosine", "warmup_epochs": 0.1},
+        {"input_size": 128, "batch_norm": True, "resized_crop": 0.6, "degraded": 0.5, "fractals": 0.3},
+    ],
 )
 def test_a_recorded_step_learns_what_a_plain_one_learns(
     tmp_path: Path,
