@@ -13,6 +13,6 @@ def test_an_error_tells_its_code_and_message() -> None:
 
 
 def test_every_code_of_the_decoder_is_in_the_table_and_every_code_of_the_table_is_used() -> None:
-    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "alexnet" / "inference").glob("*.py"))
+    source = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "alexnet" / "inference").rglob("*.py"))
     assert set(re.findall(r'ImageError\(\s*"([a-z_0-9]+)"', source)) == set(IMAGE_CODES)
     assert all(meaning.endswith(".") for meaning in IMAGE_CODES.values())

@@ -49,7 +49,7 @@ def test_several_files_are_a_grid_with_verdicts_and_errors_in_their_places(
         best = httpx.post(f"{service.url}/classify?top_k=1", content=content).json()["predictions"][0]
         assert shown[place] == f"{name}.png {best['label']} {100 * best['score']:.1f}%"
     assert shown[1].startswith("notes.txt ")
-    assert "known format" in shown[1] or "send JPEG" in shown[1]
+    assert "known image format" in shown[1] or "send JPEG" in shown[1]
     assert page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") == 0
     page.locator(".tile button").nth(2).click()  # one of them, as the model sees it
     expect_answer(page)

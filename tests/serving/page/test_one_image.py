@@ -211,7 +211,7 @@ def test_busy_service(new_page: NewPage, start_service: StartService, slow_model
             assert work.is_alive()
         click_sample(page, "cat")
         expect(page.locator("#timing")).to_have_text(TRIES)
-        expect_failure(page, "The service is busy", "try again", "overloaded")
+        expect_failure(page, "The service is busy", "Too many requests wait already", "overloaded")
         work.join()
         page.get_by_role("button", name="Try again").click()
         expect_answer(page)
@@ -348,7 +348,7 @@ def test_no_sideways_scroll(new_page: NewPage, width: int) -> None:
     expect_answer(page)
     assert overhang() == 0
     page.set_input_files("#file", {**TEXT, "name": "a_name_that_has_no_place_to_break_" * 5})
-    expect_failure(page, "This cannot be classified", "known format", "unsupported_format")
+    expect_failure(page, "This cannot be classified", "known image format", "unsupported_format")
     assert overhang() == 0
 
 
