@@ -12,9 +12,10 @@ docs/reliability.md, and exits with 1 when something broke. `report` writes the 
 """
 
 import argparse
-import dataclasses
 import json
 import sys
+
+from pydantic_core import to_jsonable_python
 
 from alexnet import environment, files
 from alexnet.paths import MODEL
@@ -54,7 +55,7 @@ def main() -> int:
     else:
         result = attack(options.seconds or 60, options.only)
     facts = environment.describe("bentoml", "uvicorn", "starlette", "pillow", "onnxruntime-gpu", "onnxruntime")
-    known = {"environment": facts, "model": files.sha256(MODEL), "result": dataclasses.asdict(result)}
+    known = {"environment": facts, "model": files.sha256(MODEL), "result": to_jsonable_python(result)}
     if not options.only:  # a part is no result to publish
         files.write_json(RESULTS / f"reliability-{options.what}.json", known)
         page.write()
