@@ -47,61 +47,62 @@ class Settings(BaseModel):
     )
     threads: int = Field(0, ge=0, le=1024, description="threads of ONNX Runtime in a worker; 0 divides the usable CPUs")
     gpu: Literal["never", "prefer", "require"] = Field(
-        "never", description="`require` refuses to start without a usable GPU, `prefer` says so and goes on on the CPU"
+        "never", description="`require` refuses to start without a usable GPU, `prefer` runs on the CPU and reports it"
     )
     max_body_bytes: int = Field(10_000_000, ge=1, description="largest request body")
     decode_memory_limit: int = Field(
         0,
         ge=0,
-        description="bytes that request bodies and images being decoded take in a worker at once; an image that can "
-        "never fit is told `too_many_pixels`, what does not fit now waits; 0 derives it from the memory of the "
-        "container or the machine, at most 512 MB",
+        description="bytes for request bodies and image decoding in a worker; an image that can never fit is refused "
+        "with `too_many_pixels`, one that does not fit now waits; 0 derives it from the memory of the container or "
+        "the machine, at most 512 MB",
     )
     max_held_bytes: int = Field(
         0,
         ge=0,
-        description="the part of them for request bodies, more are told 503 `overloaded`; 0 takes a quarter",
+        description="the share of these bytes for request bodies; more get 503 `overloaded`; 0 takes a quarter",
     )
     max_images: int = Field(64, ge=1, description="most images in one request")
     max_pixels: int = Field(
-        MAX_PIXELS, ge=1, le=_PILLOW_MAX_PIXELS, description="most pixels that an image's header may claim"
+        MAX_PIXELS,
+        ge=1,
+        le=_PILLOW_MAX_PIXELS,
+        description="largest width times height that an image's header may state",
     )
     concurrency: int = Field(
         0,
         ge=0,
         le=1024,
-        description="requests that a worker decodes, and runs of the model, at once; 0 takes the usable CPUs",
+        description="requests decoded, and model runs, at once in a worker; 0 takes the number of usable CPUs",
     )
-    queue: int = Field(64, ge=0, description="requests that may wait in a worker; more are told 503 `overloaded`")
-    time_limit: float = Field(10.0, gt=0, le=3600, description="seconds for an answer, waiting included")
+    queue: int = Field(64, ge=0, description="requests that may wait in a worker; more get 503 `overloaded`")
+    time_limit: float = Field(10.0, gt=0, le=3600, description="timeout of a request in seconds, queueing included")
     upload_time_limit: float = Field(
-        30.0, gt=0, le=3600, description="seconds for a request to arrive, head and body each"
+        30.0, gt=0, le=3600, description="timeout for receiving a request in seconds, for head and body each"
     )
     keep_alive: float = Field(
         75.0,
         gt=0,
         le=3600,
-        description="seconds that an idle connection stays open; set it above the same time of the proxy in front",
+        description="seconds that an idle connection stays open; must exceed the idle timeout of the proxy in front",
     )
     client_concurrency: int = Field(
         0,
         ge=0,
-        description="requests of one client address that a worker answers at once; more are told 429 "
-        "`too_many_requests`; 0 sets no limit",
+        description="requests in flight from one client address in a worker; more get 429 `too_many_requests`; 0 means "
+        "no limit",
     )
     trusted_proxies: tuple[str, ...] = Field(
         (),
         description="addresses or networks, separated by commas, whose `X-Forwarded-For` names the client; `*` for all",
     )
-    root_path: str = Field("", description="path prefix under which a proxy has the service, such as `/alex`")
+    root_path: str = Field("", description="path prefix at which a proxy serves this service, such as `/alex`")
     api_keys: tuple[SecretStr, ...] = Field(
-        (), description="accepted keys, separated by commas; none leaves the service open"
+        (), description="accepted API keys, separated by commas; without any, no key is needed"
     )
-    public_metrics: bool = Field(True, description="whether `/metrics` stays open when there are keys")
-    cors_origins: tuple[str, ...] = Field(
-        (), description="origins whose pages may call the service, separated by commas; `*` for all"
-    )
-    log_format: Literal["text", "json"] = Field("text", description="lines for people or for programs")
+    public_metrics: bool = Field(True, description="whether `/metrics` needs no key")
+    cors_origins: tuple[str, ...] = Field((), description="allowed CORS origins, separated by commas; `*` for all")
+    log_format: Literal["text", "json"] = Field("text", description="plain text or JSON lines")
     access_log: bool = Field(True, description="a log line for each request")
 
     @property
