@@ -14,6 +14,7 @@ from benchmarks.harness import Server, serving
 from benchmarks.reliability import mutations
 
 _IN_FLIGHT = 8
+_SECONDS_FOR_AN_ANSWER = 30  # an answer that is held back is a failure
 
 
 @dataclass
@@ -59,7 +60,8 @@ async def _send_all(server: Server, examples: range, until: float, seed: int, fo
             if wrong:
                 found.failures.append(f"{sent.method} {sent.path} (example {number}): {wrong}")
 
-    async with aiohttp.ClientSession() as session:
+    timeout = aiohttp.ClientTimeout(total=_SECONDS_FOR_AN_ANSWER)
+    async with aiohttp.ClientSession(timeout=timeout) as session:
         await asyncio.gather(*(worker(session) for _ in range(_IN_FLIGHT)))
 
 
@@ -69,7 +71,7 @@ async def _send(session: aiohttp.ClientSession, url: str, sent: mutations.Sent, 
     try:
         async with session.request(sent.method, url + sent.path, **options) as answer:
             body = await answer.read()
-    except (aiohttp.ClientError, ValueError) as error:
+    except (aiohttp.ClientError, TimeoutError, ValueError) as error:
         return f"{type(error).__name__}: {error}"
     found.requests += 1
     found.statuses[str(answer.status)] += 1

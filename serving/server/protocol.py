@@ -118,6 +118,7 @@ class Protocol(ParsingProtocol):
     def on_response_complete(self) -> None:
         """Start the next request that has arrived, or wait for one."""
         self.server_state.total_requests += 1
+        self.transport.write(b"")  # the head of a response to HEAD, which no body follows
         if self.transport.is_closing():
             return
         self.flow.resume_reading()

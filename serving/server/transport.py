@@ -10,7 +10,8 @@ _INTERIM: Final = b"HTTP/1.1 1"
 class OnePacketTransport:
     """A transport that sends the head of a response together with what follows it.
 
-    uvicorn always writes something after a head, at least nothing. What is not written here is the transport's own.
+    uvicorn writes the body after the head, an empty one too, but writes nothing after the head of a response to HEAD:
+    `write(b"")` at a response's end sends what is held. What is not written here is the transport's own.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:

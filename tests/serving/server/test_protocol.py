@@ -281,6 +281,16 @@ def test_requests_that_follow_each_other_at_once_are_answered_in_order(service: 
     assert statuses == [b"200", b"415", b"200", b"404"]
 
 
+@pytest.mark.parametrize("path", [b"/readyz", b"/ui", b"/model", b"/nothing"])
+def test_head_is_answered_at_once_on_a_connection_that_stays_open(path: bytes, service: Server) -> None:
+    head, last = b"HEAD " + path + b" HTTP/1.1\r\nHost: x\r\n", b"Connection: close\r\n\r\n"
+    answer, _ = talk(service, [head + b"\r\n", head + last])
+    assert answer.count(b"HTTP/1.1 ") == answer.count(b"\r\n\r\n") == 2
+    with socket.create_connection(("127.0.0.1", service.port), timeout=MARGIN) as connection:
+        connection.sendall(head + b"\r\n")
+        assert connection.recv(65_536).endswith(b"\r\n\r\n")  # raises TimeoutError when it is held back
+
+
 def test_a_client_of_http_1_0_is_answered(service: Server) -> None:
     answer, _ = talk(service, [b"GET /livez HTTP/1.0\r\n\r\n"])
     assert answer.startswith(b"HTTP/1.1 200")
