@@ -11,7 +11,7 @@ from PIL import Image
 
 PNG_SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 ORIENTATION: Final = 0x0112
-# What Pillow must do to a picture so that the EXIF orientation turns it back: the inverse of each turn.
+# What Pillow must do to a image so that the EXIF orientation turns it back: the inverse of each turn.
 UNTURN: Final = {
     1: None,
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -25,7 +25,7 @@ UNTURN: Final = {
 
 
 def photo(width: int = 96, height: int = 64, seed: int = 0) -> Image.Image:
-    """A smooth picture of many colours with no symmetry, RGB."""
+    """A smooth image of many colours with no symmetry, RGB."""
     rng = np.random.default_rng(seed)
     blocks = rng.integers(0, 256, (6, 7, 3), dtype=np.uint8)
     return Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC)

@@ -1,6 +1,6 @@
 """ONNX files with the signature and the metadata of ours, made in milliseconds: the service knows no difference.
 
-They look at every pixel, so that two pictures get different scores, and can be made as slow as a test needs.
+They look at every pixel, so that two images get different scores, and can be made as slow as a test needs.
 """
 
 import json

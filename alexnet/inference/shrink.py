@@ -166,7 +166,7 @@ def _shrink(source: _Source, height: int, width: int) -> Image.Image:
 
 
 def _factor(side: int, wanted: int) -> int:
-    """By what whole number Pillow reduces a side before it filters."""
+    """The integer factor by which Pillow reduces a side before it filters."""
     return int(side / wanted / REDUCING_GAP) or 1
 
 

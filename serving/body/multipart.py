@@ -64,7 +64,7 @@ def _parts(body: bytes, delimiter: bytes) -> Iterator[tuple[int, int]]:
             return
         line_end = body.find(b"\r\n", place, place + 80)
         if line_end < 0 or body[place:line_end].strip(b" \t"):
-            raise _malformed("a line that begins with the boundary goes on")
+            raise _malformed("a line that begins with the boundary continues")
         end = body.find(b"\r\n" + delimiter, line_end)
         if end < 0:
             raise _malformed("it ends before its last boundary")

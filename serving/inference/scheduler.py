@@ -73,7 +73,7 @@ class Scheduler:
             self._push(task)
 
     def cancel(self, task: Task) -> bool:
-        """Drop a task. True where it is dropped now, and `on_end` not told; a running step goes on to its end."""
+        """Drop a task. True where it is dropped now, and `on_end` not told; a running step continues to its end."""
         with self._lock:
             task.cancelled = True
             waiting = [entry for entry in self._heap if entry.task is not task]

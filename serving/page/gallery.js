@@ -5,7 +5,7 @@ import { NONE } from "./answer.js";
 import { Failure, send } from "./service.js";
 import { shrink } from "./shrink.js";
 
-const AT_ONCE = 8; // images in a request: the first answers are there soon
+const AT_ONCE = 8; // images in a request: the first answers come early
 const MOST = 500;
 
 let rows = [];

@@ -97,7 +97,7 @@ class ParsingProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The request has arrived."""
         if self.parser.should_upgrade():
-            return  # llhttp says so before the body; `_parse` goes on with it
+            return  # llhttp says so before the body; `_parse` continues with it
         super().on_message_complete()
         self._in_body = False
 

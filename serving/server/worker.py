@@ -5,7 +5,7 @@
 In: a listening socket, the settings in the environment, and the SHA-256 that the model must have. Out: HTTP responses;
 exit code 0 after SIGTERM, and `CANNOT_START` with the reason in the file `failure` of the folder.
 
-On SIGTERM it goes on accepting for a moment, since clients may be connected that it has not seen yet; then it closes
+On SIGTERM it still accepts for a moment, since clients may be connected that it has not seen yet; then it closes
 the socket, answers all that has arrived, each answer saying `Connection: close`, and ends, at the latest after
 `drain_seconds`. A second SIGTERM ends it at once.
 """

@@ -21,12 +21,12 @@ from tests.serving.conftest import App
 
 MakeApp = Callable[..., App]
 
-PICTURE = encode(photo(), "JPEG")
+IMAGE_FILE = encode(photo(), "JPEG")
 OTHER = encode(photo(seed=5), "PNG")
 JPEG = {"content-type": "image/jpeg"}
 
 
-def text(content: bytes = PICTURE) -> str:
+def text(content: bytes = IMAGE_FILE) -> str:
     return base64.b64encode(content).decode()
 
 
@@ -38,7 +38,7 @@ def scores(app: App, path: str = "/classify", **sent: Any) -> Any:
 
 def test_an_answer_is_the_best_classes_best_first_and_says_which_model(make_app: MakeApp) -> None:
     app = make_app()
-    response = app.post("/classify?top_k=10", content=PICTURE, headers=JPEG)
+    response = app.post("/classify?top_k=10", content=IMAGE_FILE, headers=JPEG)
     body = response.json()
     assert set(body) == {"predictions", "model"}
     assert body["model"] == {"name": "tiny", "sha256": app.api.classifier.sha256}
@@ -47,26 +47,26 @@ def test_an_answer_is_the_best_classes_best_first_and_says_which_model(make_app:
     values = [prediction["score"] for prediction in found]
     assert values == sorted(values, reverse=True)
     assert sum(values) == pytest.approx(1, abs=1e-5)
-    probabilities = app.api.classifier.run(decode(PICTURE, SIDE, SIDE)[np.newaxis]).probabilities[0]
+    probabilities = app.api.classifier.run(decode(IMAGE_FILE, SIDE, SIDE)[np.newaxis]).probabilities[0]
     assert values == pytest.approx(sorted(probabilities, reverse=True), abs=1e-6)
 
 
 def test_every_way_in_gives_the_same_scores_to_the_last_digit(make_app: MakeApp) -> None:
     app = make_app()
-    expected = scores(app, content=PICTURE, headers=JPEG)
+    expected = scores(app, content=IMAGE_FILE, headers=JPEG)
     ways: list[dict[str, Any]] = [
-        {"content": PICTURE},
-        {"content": PICTURE, "headers": {"content-type": "image/png"}},
-        {"content": PICTURE, "headers": {"content-type": "application/octet-stream"}},
-        {"files": {"image": PICTURE}},
-        {"files": {"image": ("cat.txt", PICTURE, "text/plain")}},
+        {"content": IMAGE_FILE},
+        {"content": IMAGE_FILE, "headers": {"content-type": "image/png"}},
+        {"content": IMAGE_FILE, "headers": {"content-type": "application/octet-stream"}},
+        {"files": {"image": IMAGE_FILE}},
+        {"files": {"image": ("cat.txt", IMAGE_FILE, "text/plain")}},
         {"json": {"image": text()}},
         {"json": {"image": "data:image/gif;base64," + text()}},
     ]
     for sent in ways:
         assert scores(app, **sent) == expected
     batches: list[dict[str, Any]] = [
-        {"files": [("images", OTHER), ("images", PICTURE)]},
+        {"files": [("images", OTHER), ("images", IMAGE_FILE)]},
         {"json": [text(OTHER), text()]},
         {"json": {"images": [text(OTHER), text()]}},
     ]
@@ -81,15 +81,15 @@ def test_every_way_in_gives_the_same_scores_to_the_last_digit(make_app: MakeApp)
 @pytest.mark.parametrize("top_k", range(1, 11))
 def test_top_k_decides_how_many(top_k: int, make_app: MakeApp) -> None:
     app = make_app()
-    assert len(scores(app, f"/classify?top_k={top_k}", content=PICTURE, headers=JPEG)) == top_k
+    assert len(scores(app, f"/classify?top_k={top_k}", content=IMAGE_FILE, headers=JPEG)) == top_k
     assert len(scores(app, json={"image": text(), "top_k": top_k})) == top_k
-    assert len(scores(app, files={"image": PICTURE}, data={"top_k": str(top_k)})) == top_k
+    assert len(scores(app, files={"image": IMAGE_FILE}, data={"top_k": str(top_k)})) == top_k
 
 
 def test_one_broken_image_of_a_batch_is_an_error_in_its_own_place(make_app: MakeApp) -> None:
     app = make_app()
-    contents = [PICTURE, b"nonsense", OTHER, b"", PICTURE[:-100]]
-    expected = [scores(app, content=content, headers=JPEG) for content in (PICTURE, OTHER)]
+    contents = [IMAGE_FILE, b"nonsense", OTHER, b"", IMAGE_FILE[:-100]]
+    expected = [scores(app, content=content, headers=JPEG) for content in (IMAGE_FILE, OTHER)]
     response = app.post("/classify_batch", json=[*map(text, contents), "%%", 7])
     assert response.status_code == 200
     results = response.json()["results"]
@@ -127,18 +127,18 @@ def test_an_empty_batch_has_no_results(make_app: MakeApp) -> None:
 
 
 def test_the_limit_of_pixels_is_the_one_of_the_settings(make_app: MakeApp) -> None:
-    response = make_app(max_pixels=100).post("/classify", content=PICTURE, headers=JPEG)
+    response = make_app(max_pixels=100).post("/classify", content=IMAGE_FILE, headers=JPEG)
     assert response.json()["error"]["code"] == "too_many_pixels"
 
 
 def test_the_preview_is_what_the_model_sees(make_app: MakeApp) -> None:
     app = make_app()
-    response = app.post("/preview", content=PICTURE, headers=JPEG)
+    response = app.post("/preview", content=IMAGE_FILE, headers=JPEG)
     assert response.headers["content-type"] == "image/png"
     with Image.open(io.BytesIO(response.content)) as image:
-        np.testing.assert_array_equal(np.asarray(image), decode(PICTURE, SIDE, SIDE))
+        np.testing.assert_array_equal(np.asarray(image), decode(IMAGE_FILE, SIDE, SIDE))
     again = scores(app, content=response.content, headers=JPEG)
-    assert again == scores(app, content=PICTURE, headers=JPEG)
+    assert again == scores(app, content=IMAGE_FILE, headers=JPEG)
     assert app.post("/preview", content=b"x", headers=JPEG).status_code == 415
 
 
@@ -157,7 +157,7 @@ def test_the_models_card_and_readiness_say_where_it_runs(make_app: MakeApp) -> N
 
 def test_time_is_split_into_stages_and_answers_are_counted_by_class(make_app: MakeApp) -> None:
     app = make_app()
-    (best,) = scores(app, "/classify?top_k=1", content=PICTURE, headers=JPEG)
+    (best,) = scores(app, "/classify?top_k=1", content=IMAGE_FILE, headers=JPEG)
     app.post("/classify", content=b"x", headers=JPEG)
     assert app.count("alexnet_answers_total", label=best["label"]) == 1
     # What is small is decoded where it arrives: a broken file waits for nothing.
@@ -211,18 +211,18 @@ def test_answers_of_a_model_with_an_ood_output_carry_it(tmp_path: Path) -> None:
 
 def test_explain_says_which_part_of_an_image_its_best_class_needs(make_app: MakeApp) -> None:
     app = make_app()
-    (best,) = scores(app, "/classify?top_k=1", content=PICTURE, headers=JPEG)
-    answer = app.post("/explain", files={"image": PICTURE})
+    (best,) = scores(app, "/classify?top_k=1", content=IMAGE_FILE, headers=JPEG)
+    answer = app.post("/explain", files={"image": IMAGE_FILE})
     body = answer.json()
     assert (body["label"], body["score"]) == (best["label"], best["score"])
     grid = np.array(body["grid"])
     assert grid.shape == (8, 8)
-    pixels = decode(PICTURE, SIDE, SIDE)
+    pixels = decode(IMAGE_FILE, SIDE, SIDE)
     covered = pixels.copy()
     covered[:8, :8] = pixels.mean(axis=(0, 1)).round()
     without = app.api.classifier.run(covered[None]).probabilities[0]
     (place,) = [number for number, name in enumerate(CLASSES) if name == best["label"]]
     assert grid[0, 0] == pytest.approx(best["score"] - without[place], abs=2e-5)
-    assert body["model"] == app.post("/classify", content=PICTURE).json()["model"]
+    assert body["model"] == app.post("/classify", content=IMAGE_FILE).json()["model"]
     assert app.post("/explain", content=b"x").json()["error"]["code"] == "unsupported_format"
     assert app.get("/explain").status_code == 405

@@ -19,7 +19,7 @@ from tests.models import write_model
 from tests.serving.conftest import StartService
 from tests.serving.test_middleware import code_of
 
-PICTURE = encode(photo(), "JPEG")
+IMAGE_FILE = encode(photo(), "JPEG")
 
 
 # As many connections as asked for, and each of them new.
@@ -28,7 +28,7 @@ CLIENT = httpx.Client(timeout=60, limits=LIMITS)
 
 
 def ask(server: Server) -> httpx.Response:
-    return CLIENT.post(server.url + "/classify", content=PICTURE)
+    return CLIENT.post(server.url + "/classify", content=IMAGE_FILE)
 
 
 def metric(server: Server, name: str, **labels: str) -> float:
@@ -41,8 +41,8 @@ def metric(server: Server, name: str, **labels: str) -> float:
     )
 
 
-def wait_until_in_hand(server: Server, count: int) -> None:
-    """Until the service itself says that it has `count` requests in hand besides the question."""
+def wait_until_in_flight(server: Server, count: int) -> None:
+    """Until the service itself says that it has `count` requests in flight besides this one."""
     until = time.monotonic() + 30
     while metric(server, "http_server_active_requests") <= count:
         assert time.monotonic() < until, "the requests never arrived"
@@ -86,7 +86,7 @@ def test_work_that_takes_too_long_is_504_and_there_is_never_more_of_it_than_conf
         started = time.monotonic()
         assert code_of(ask(server), 504) == "timed_out"
         assert time.monotonic() - started < 2.5  # the client waits for the limit, not for the work
-        # The work goes on and keeps its place: what comes now may wait, or not, but does not begin.
+        # The work continues and keeps its place: what comes now may wait, or not, but does not begin.
         codes = [code_of(ask(server)) for _ in range(2)]
         assert set(codes) <= {"timed_out", "overloaded"}
         assert metric(server, "alexnet_stage_seconds_count", stage="queue") == began + 1
@@ -107,7 +107,7 @@ def test_sigterm_with_32_requests_in_flight_answers_all_and_exits_with_0(
     settings = {"ALEXNET_CONCURRENCY": "1", "ALEXNET_QUEUE": "64", "ALEXNET_TIME_LIMIT": "60"}
     with start_service(ALEXNET_MODEL=str(model), **settings) as server, ThreadPoolExecutor(32) as threads:
         futures = [threads.submit(ask, server) for _ in range(32)]
-        wait_until_in_hand(server, 30)  # the first may be answered already
+        wait_until_in_flight(server, 30)  # the first may be answered already
         server.process.send_signal(signal.SIGTERM)
         assert server.process.wait(60) == 0
         responses = [future.result() for future in futures]
@@ -124,7 +124,7 @@ def test_sigterm_does_not_wait_for_clients_that_hold_their_connections(start_ser
             assert client.get("/livez").status_code == 200  # kept alive, and idle
             for number, connection in enumerate(held):
                 connection.sendall((b"", b"POST /cl", head)[number % 3])  # nothing, a part of a head, of a body
-            wait_until_in_hand(server, 3)
+            wait_until_in_flight(server, 3)
             started = time.monotonic()
             server.process.send_signal(signal.SIGTERM)
             assert server.process.wait(30) == 0
@@ -144,7 +144,7 @@ def test_a_request_on_its_way_at_the_moment_of_sigterm_is_answered(start_service
         server.process.send_signal(signal.SIGTERM)
         time.sleep(0.15)  # the service has seen the signal by now, and closes idle connections a little later
         for connection in (fresh, used):
-            connection.request("POST", "/classify", PICTURE)
+            connection.request("POST", "/classify", IMAGE_FILE)
         for connection in (fresh, used):
             response = connection.getresponse()
             assert response.headers["connection"] == "close"

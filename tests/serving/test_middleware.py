@@ -21,7 +21,7 @@ from tests.images import encode, photo
 from tests.serving.conftest import App
 
 MakeApp = Callable[..., App]
-PICTURE = encode(photo())
+IMAGE_FILE = encode(photo())
 REQUESTS = "http_server_request_duration_seconds"
 PNG = {"content-type": "image/png"}
 
@@ -118,7 +118,7 @@ def test_what_bentoml_answers_well_comes_through(make_app: MakeApp) -> None:
 @pytest.mark.parametrize("method", ["GET", "POST"])
 def test_no_other_path_reaches_bentoml(path: str, method: str, make_app: MakeApp) -> None:
     app = make_app()
-    response = app.request(method, path, content=PICTURE if method == "POST" else None)
+    response = app.request(method, path, content=IMAGE_FILE if method == "POST" else None)
     assert code_of(response, 404) == "not_found"
     assert app.seen == []
     assert len(response.content) < 1_000
@@ -176,7 +176,7 @@ def test_each_of_several_keys_opens_every_route(key: str, make_app: MakeApp) -> 
     for scheme in ("Bearer", "bearer", "BEARER"):
         headers = {"authorization": f"{scheme} {key}"}
         assert app.get("/model", headers=headers).status_code == 200
-        assert app.post("/classify", content=PICTURE, headers={**headers, **PNG}).status_code == 200
+        assert app.post("/classify", content=IMAGE_FILE, headers={**headers, **PNG}).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_a_key_is_checked_before_a_byte_of_the_body_is_read(make_app: MakeApp) -
         return PlainTextResponse("")
 
     app.routes["/classify"] = {"POST": classify}
-    assert code_of(app.post("/classify", content=PICTURE, headers=PNG), 401) == "unauthorized"
+    assert code_of(app.post("/classify", content=IMAGE_FILE, headers=PNG), 401) == "unauthorized"
     assert order == []
 
 
@@ -279,11 +279,11 @@ def test_a_preflight_works_without_a_key_where_keys_are_needed(make_app: MakeApp
 
 def test_the_request_that_follows_still_needs_its_key_and_its_errors_can_be_read(make_app: MakeApp) -> None:
     app = make_app(api_keys="key", cors_origins="https://page.example")
-    refused = app.post("/classify", content=PICTURE, headers={**ORIGIN, **PNG})
+    refused = app.post("/classify", content=IMAGE_FILE, headers={**ORIGIN, **PNG})
     assert code_of(refused, 401) == "unauthorized"
     assert refused.headers["access-control-allow-origin"] == "https://page.example"
     assert "x-request-id" in refused.headers["access-control-expose-headers"]
-    answered = app.post("/classify", content=PICTURE, headers={**ORIGIN, **PNG, "authorization": "Bearer key"})
+    answered = app.post("/classify", content=IMAGE_FILE, headers={**ORIGIN, **PNG, "authorization": "Bearer key"})
     assert answered.status_code == 200
     assert answered.headers["access-control-allow-origin"] == "https://page.example"
 
@@ -306,7 +306,7 @@ def test_all_origins_can_be_allowed(make_app: MakeApp) -> None:
 
 def test_requests_are_counted_by_route_method_and_status_with_few_labels(make_app: MakeApp) -> None:
     app = make_app()
-    app.post("/classify", content=PICTURE, headers=PNG)
+    app.post("/classify", content=IMAGE_FILE, headers=PNG)
     app.post("/classify", content=b"no image", headers=PNG)
     for number in range(50):
         app.get(f"/scan/{number}")

@@ -28,7 +28,7 @@ from serving.settings import MODEL
 from tests.images import encode, jpeg, photo, png
 from tests.serving.test_middleware import code_of
 
-PICTURE = encode(photo(), "JPEG")
+IMAGE_FILE = encode(photo(), "JPEG")
 JPEG = {"content-type": "image/jpeg"}
 
 pytestmark = pytest.mark.filterwarnings(
@@ -44,8 +44,8 @@ def scores(client: httpx.Client, **sent: Any) -> Any:
 
 @pytest.fixture
 def picture_file(tmp_path: Path) -> Path:
-    path = tmp_path / "picture.jpg"
-    path.write_bytes(PICTURE)
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(IMAGE_FILE)
     return path
 
 
@@ -69,17 +69,17 @@ def assert_untouched(listener: socket.socket) -> None:
     "label", ["image/jpeg", "image/png", "image/jpg", "image/pjpeg", "image/webp", "application/octet-stream", None]
 )
 def test_a_label_that_lies_changes_nothing(label: str | None, client: httpx.Client) -> None:
-    expected = scores(client, content=PICTURE, headers=JPEG)
-    assert scores(client, content=PICTURE, headers={} if label is None else {"content-type": label}) == expected
-    assert scores(client, files={"image": ("x", PICTURE, label or "")}) == expected
+    expected = scores(client, content=IMAGE_FILE, headers=JPEG)
+    assert scores(client, content=IMAGE_FILE, headers={} if label is None else {"content-type": label}) == expected
+    assert scores(client, files={"image": ("x", IMAGE_FILE, label or "")}) == expected
 
 
 def test_form_raw_body_json_and_bentomls_client_agree_to_the_last_digit(
     service: Server, client: httpx.Client, picture_file: Path
 ) -> None:
-    expected = scores(client, content=PICTURE, headers=JPEG)
-    text = base64.b64encode(PICTURE).decode()
-    assert scores(client, files={"image": PICTURE}) == expected
+    expected = scores(client, content=IMAGE_FILE, headers=JPEG)
+    text = base64.b64encode(IMAGE_FILE).decode()
+    assert scores(client, files={"image": IMAGE_FILE}) == expected
     assert scores(client, json={"image": text}) == expected
     assert scores(client, json={"image": "data:image/jpeg;base64," + text}) == expected
     with bentoml.SyncHTTPClient(service.url) as bento:
@@ -94,7 +94,7 @@ def test_curl_as_the_documentation_writes_it(service: Server, picture_file: Path
     import json
     import subprocess
 
-    expected = scores(client, content=PICTURE, headers=JPEG)
+    expected = scores(client, content=IMAGE_FILE, headers=JPEG)
     for arguments in (
         ["-F", f"image=@{picture_file}"],
         ["--data-binary", f"@{picture_file}", "-H", "Content-Type: image/jpeg"],
@@ -131,7 +131,7 @@ def test_a_cat_is_a_cat_by_the_committed_model(fixture_images: Images) -> None:
         (b"a text of some length, but no image", 415, "unsupported_format"),
         (b"%PDF-1.7", 415, "unsupported_format"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'><image href='http://127.0.0.1/'/></svg>", 415, "unsupported_format"),
-        (PICTURE[: len(PICTURE) // 2], 422, "truncated_image"),
+        (IMAGE_FILE[: len(IMAGE_FILE) // 2], 422, "truncated_image"),
         (encode(photo(), "PNG")[:-40], 422, "truncated_image"),
         (jpeg(65_535, 65_535), 422, "too_many_pixels"),
         (png(30_000, 30_000, bytes(1_000_000)), 422, "too_many_pixels"),
@@ -150,7 +150,7 @@ def test_what_is_no_good_image_is_a_4xx_by_every_way_in(
 def test_one_broken_image_among_sixteen_requests_at_once_is_one_error_twenty_times_in_a_row(
     client: httpx.Client,
 ) -> None:
-    expected = scores(client, content=PICTURE, headers=JPEG)
+    expected = scores(client, content=IMAGE_FILE, headers=JPEG)
     start = threading.Barrier(16)
 
     def ask(content: bytes) -> httpx.Response:
@@ -160,8 +160,8 @@ def test_one_broken_image_among_sixteen_requests_at_once_is_one_error_twenty_tim
     with ThreadPoolExecutor(16) as threads:
         for turn in range(20):
             place = turn % 16
-            broken = [PICTURE[:-200], b"nonsense", b"", jpeg(60_000, 60_000)][turn % 4]
-            contents = [broken if number == place else PICTURE for number in range(16)]
+            broken = [IMAGE_FILE[:-200], b"nonsense", b"", jpeg(60_000, 60_000)][turn % 4]
+            contents = [broken if number == place else IMAGE_FILE for number in range(16)]
             responses = list(threads.map(ask, contents))
             for number, response in enumerate(responses):
                 if number == place:
@@ -267,7 +267,7 @@ def test_a_200_mb_upload_is_cut_off_and_memory_stays_flat(
     response = client.post("/classify", content=(bytes(1_000_000) for _ in range(200)), headers=headers)
     assert code_of(response, 413) == "body_too_large"
     assert service.memory_mb() - before < 40
-    assert scores(client, content=PICTURE, headers=JPEG)
+    assert scores(client, content=IMAGE_FILE, headers=JPEG)
 
 
 def test_a_body_of_exactly_the_limit_is_read(client: httpx.Client) -> None:
@@ -281,15 +281,15 @@ def test_a_client_that_hangs_up_in_its_body_harms_nobody(service: Server, client
     for _ in range(20):
         with socket.create_connection(("127.0.0.1", service.port)) as connection:
             connection.sendall(b"POST /classify HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\nabc")
-    assert scores(client, content=PICTURE, headers=JPEG)
+    assert scores(client, content=IMAGE_FILE, headers=JPEG)
 
 
 def test_top_k_is_bounded_in_each_way_in(client: httpx.Client) -> None:
-    text = base64.b64encode(PICTURE).decode()
+    text = base64.b64encode(IMAGE_FILE).decode()
     for top_k in (0, 11, -1, "x"):
         for sent in (
-            {"content": PICTURE, "headers": JPEG, "params": {"top_k": top_k}},
-            {"files": {"image": PICTURE}, "data": {"top_k": str(top_k)}},
+            {"content": IMAGE_FILE, "headers": JPEG, "params": {"top_k": top_k}},
+            {"files": {"image": IMAGE_FILE}, "data": {"top_k": str(top_k)}},
             {"json": {"image": text, "top_k": top_k}},
         ):
             assert code_of(client.post("/classify", **sent), 400) == "invalid_top_k"  # type: ignore[arg-type]
@@ -336,8 +336,8 @@ def test_metrics_parse_and_count_what_was_asked(client: httpx.Client) -> None:
     before = [count(name, **labels) for name, labels in counted]
     errors = count("alexnet_errors_total", code="truncated_image")
     for _ in range(5):
-        client.post("/classify", content=PICTURE, headers=JPEG)
-        client.post("/classify", content=PICTURE[:-100], headers=JPEG)
+        client.post("/classify", content=IMAGE_FILE, headers=JPEG)
+        client.post("/classify", content=IMAGE_FILE[:-100], headers=JPEG)
     assert [count(name, **labels) for name, labels in counted] == [value + 5 for value in before]
     assert count("alexnet_errors_total", code="truncated_image") == errors + 5
     for stage in ("queue", "decode", "inference", "encode"):
@@ -345,7 +345,7 @@ def test_metrics_parse_and_count_what_was_asked(client: httpx.Client) -> None:
 
 
 def test_memory_is_flat_after_the_first_requests(service: Server, client: httpx.Client) -> None:
-    kinds = [PICTURE, PICTURE[:-100], encode(photo(600, 400), "PNG"), b"nonsense", encode(photo(), "WEBP")]
+    kinds = [IMAGE_FILE, IMAGE_FILE[:-100], encode(photo(600, 400), "PNG"), b"nonsense", encode(photo(), "WEBP")]
 
     def ask(number: int) -> None:
         client.post("/classify", content=kinds[number % len(kinds)], headers=JPEG)

@@ -16,7 +16,7 @@ from tests.images import encode, photo
 from tests.models import write_model
 from tests.serving.conftest import StartService
 
-PICTURE = encode(photo(), "JPEG")
+IMAGE_FILE = encode(photo(), "JPEG")
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 
 WARM = """
@@ -125,7 +125,7 @@ def test_a_preferred_gpu_that_is_missing_is_said_everywhere_and_threads_follow_t
         metrics = httpx.get(server.url + "/metrics").text.splitlines()
         assert "alexnet_degraded 1.0" in metrics
         assert any('provider="CPUExecutionProvider"' in line for line in metrics if "alexnet_model_info{" in line)
-        answer = httpx.post(server.url + "/classify", content=PICTURE, headers={"content-type": "image/jpeg"}).json()
+        answer = httpx.post(server.url + "/classify", content=IMAGE_FILE, headers={"content-type": "image/jpeg"}).json()
         assert answer["model"]["degraded"] is True
         log = server.log.read_text()
         assert "onnxruntime and onnxruntime-gpu are both installed" in log
@@ -176,7 +176,7 @@ def test_a_request_that_comes_while_the_service_starts_waits_and_is_answered(
         log = server.log.read_text()
         assert "status=503" not in log
         assert "status=500" not in log
-        assert httpx.post(server.url + "/classify", content=PICTURE, timeout=30).status_code == 200
+        assert httpx.post(server.url + "/classify", content=IMAGE_FILE, timeout=30).status_code == 200
 
 
 # In namespaces of its own: no network but the loopback, nothing to write but /tmp, a limit of one CPU as containers
@@ -230,12 +230,12 @@ found = {
     "network": attempt(lambda: socket.create_connection(("192.0.2.1", 80), 1)),
 }
 with serving(ALEXNET_MODEL="/tmp/model.onnx") as server:
-    picture = bytes.fromhex(os.environ["PICTURE"])
+    content = bytes.fromhex(os.environ["IMAGE_FILE"])
     with urllib.request.urlopen(server.url + "/model") as answer:
         found["threads"] = json.load(answer)["runtime"]["threads"]
     with urllib.request.urlopen(server.url + "/metrics") as answer:
         found["metrics"] = answer.status
-    request = urllib.request.Request(server.url + "/classify", picture, {"Content-Type": "image/jpeg"})
+    request = urllib.request.Request(server.url + "/classify", content, {"Content-Type": "image/jpeg"})
     with urllib.request.urlopen(request) as answer:
         found["classes"] = len(json.load(answer)["predictions"])
 print(json.dumps(found))
@@ -278,7 +278,7 @@ def test_it_works_without_network_on_a_read_only_file_system_as_an_unknown_user(
             CONFINED,
         ],
         cwd=ROOT,
-        env={**os.environ, "PICTURE": PICTURE.hex(), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "IMAGE_FILE": IMAGE_FILE.hex(), "PYTHONDONTWRITEBYTECODE": "1"},
         capture_output=True,
         text=True,
         timeout=120,

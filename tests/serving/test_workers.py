@@ -14,7 +14,7 @@ from tests.images import encode, photo
 from tests.serving.conftest import StartService
 from tests.serving.test_middleware import code_of
 
-PICTURE = encode(photo(), "JPEG")
+IMAGE_FILE = encode(photo(), "JPEG")
 KEYS = ("old-key-4711", "new-key-0815")
 AUTHORIZATION = {"authorization": f"Bearer {KEYS[0]}"}
 ORIGIN = "https://page.example"
@@ -34,7 +34,7 @@ def workers(start_service: StartService) -> Iterator[Server]:
         yield server
 
 
-def post(server: Server, content: bytes = PICTURE, **headers: str) -> httpx.Response:
+def post(server: Server, content: bytes = IMAGE_FILE, **headers: str) -> httpx.Response:
     return CLIENT.post(server.url + "/classify", content=content, headers={**AUTHORIZATION, **headers})
 
 
@@ -96,7 +96,7 @@ def test_keys_hold_in_every_worker_and_probes_stay_open(workers: Server) -> None
         assert code_of(CLIENT.get(workers.url + "/model"), 401) == "unauthorized"
         assert code_of(CLIENT.get(workers.url + "/metrics"), 401) == "unauthorized"
         wrong = {"authorization": "Bearer nonsense"}
-        assert code_of(CLIENT.post(workers.url + "/classify", content=PICTURE, headers=wrong), 401) == "unauthorized"
+        assert code_of(CLIENT.post(workers.url + "/classify", content=IMAGE_FILE, headers=wrong), 401) == "unauthorized"
         for key in KEYS:
             headers = {"authorization": f"Bearer {key}"}
             assert CLIENT.get(workers.url + "/model", headers=headers).status_code == 200

@@ -21,7 +21,7 @@ def test_work_is_done_in_order_beside_the_caller_and_is_done_at_the_end() -> Non
 
     with BackgroundWriter() as writer:
         writer.submit(first)
-        assert done == [], "the caller goes on"
+        assert done == [], "the caller continues"
         go.set()
         writer.submit(lambda: done.append((2, threading.current_thread() is threading.main_thread())))
     assert done == [(1, False), (2, False)]

@@ -403,7 +403,7 @@ def _lines(path: Path) -> int:
 
 
 def _copy(run: Path, target: Path) -> Path:
-    """A run to go on with: linked, since a run's files are replaced and never changed."""
+    """A run to resume: linked, since a run's files are replaced and never changed."""
     return shutil.copytree(run, target, copy_function=os.link)
 
 

@@ -12,7 +12,7 @@ _STEPS: Final = 8  # between updates: 57 million weights cost too much to averag
 def update(ema: nn.Module, model: nn.Module, decay: float, step: int) -> None:
     """Move `ema` towards `model` when `step`, from 1, is a multiple of eight; `decay` is per step.
 
-    The decay is smaller at first, so that the initial weights are forgotten soon. Buffers (the statistics of batch
+    The decay is smaller at first, so that the initial weights fade quickly. Buffers (the statistics of batch
     normalisation) are copied.
     """
     if step % _STEPS:

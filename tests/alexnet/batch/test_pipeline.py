@@ -21,7 +21,7 @@ from alexnet.cli import main
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode, to_png
 from alexnet.paths import ROOT
-from tests import images as pictures
+from tests import images
 from tests.conftest import FIXTURE
 from tests.models import CLASSES, write_model
 
@@ -32,11 +32,11 @@ MIXED: dict[str, tuple[bytes, str | None]] = {
     "1 empty.png": (b"", "empty_image"),
     "2 text.png": (b"no image", "unsupported_format"),
     "3 half.png": (CAT.read_bytes()[:300], "truncated_image"),
-    "4 photo.jpg": (pictures.encode(pictures.photo(), "JPEG"), None),
-    "5 claims.png": (pictures.png(60_000, 60_000, b""), "too_many_pixels"),
+    "4 photo.jpg": (images.encode(images.photo(), "JPEG"), None),
+    "5 claims.png": (images.png(60_000, 60_000, b""), "too_many_pixels"),
     "6 cat.parquet": (CAT.read_bytes(), "damaged_parquet"),
     "7 large.bin": (bytes(10_000_001), "body_too_large"),
-    "8 no ending": (pictures.encode(pictures.photo(), "WebP"), None),
+    "8 no ending": (images.encode(images.photo(), "WebP"), None),
 }
 
 

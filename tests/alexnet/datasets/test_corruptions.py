@@ -8,8 +8,8 @@ from alexnet.datasets import corruptions
 from alexnet.datasets.cifar10 import Images
 from alexnet.datasets.corruptions import NAMES
 
-# By CIFAR-10-C's strengths, more does not mean further from the picture here: the same copying of neighbours but more
-# blur, less of the picture but hardly more frost, and rougher waves on corners that move less.
+# By CIFAR-10-C's strengths, more does not mean further from the image here: the same copying of neighbours but more
+# blur, less of the image but hardly more frost, and rougher waves on corners that move less.
 OTHERWISE_WORSE = ("glass_blur", "frost", "elastic_transform")
 DRAWN = ("gaussian_noise", "shot_noise", "impulse_noise", "glass_blur", "motion_blur", "snow", "frost", "fog")
 PAPER = {

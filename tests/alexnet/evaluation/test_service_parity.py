@@ -24,7 +24,7 @@ Handler = Callable[[httpx.Request], httpx.Response]
 
 @pytest.fixture(scope="module")
 def model(session_path: Path) -> Path:
-    """A model that tells unknown things."""
+    """A model with an OOD output."""
     return write_model(session_path / "parity" / "model.onnx", detects_ood=True)
 
 

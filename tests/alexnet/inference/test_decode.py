@@ -1,4 +1,4 @@
-"""Bytes to pixels: what is no image, what is damaged, what lies, and that every way to write a picture is read."""
+"""Bytes to pixels: what is no image, what is damaged, what lies, and that every way to write a image is read."""
 
 import contextlib
 import io
@@ -15,22 +15,22 @@ import pytest
 from PIL import Image
 
 from alexnet.errors import ImageError
-from alexnet.inference import decode as images
+from alexnet.inference import decode as decoder
 from alexnet.inference import shrink
 from serving.errors import CODES
-from tests import images as pictures
+from tests import images
 from tests.images import encode, photo
 
 SIDE = 32
 PHOTO = photo()
-# A picture at the model's own size is not resized, so that pixels can be compared to the last digit.
+# A image at the model's own size is not resized, so that pixels can be compared to the last digit.
 SMALL = photo(SIDE, SIDE, seed=1)
 
 WHOLE = {
     "jpeg": encode(PHOTO, "JPEG", quality=85),
     "jpeg progressive": encode(PHOTO, "JPEG", progressive=True),
     "jpeg grey": encode(PHOTO.convert("L"), "JPEG"),
-    "jpeg with exif": pictures.with_orientation(PHOTO, 6, "JPEG"),
+    "jpeg with exif": images.with_orientation(PHOTO, 6, "JPEG"),
     "jpeg cmyk": encode(PHOTO.convert("CMYK"), "JPEG"),
     "png": encode(PHOTO, "PNG"),
     "png palette": encode(PHOTO.quantize(32), "PNG"),
@@ -45,7 +45,7 @@ WHOLE = {
 
 
 def decode(content: bytes, **options: Any) -> npt.NDArray[np.uint8]:
-    return images.decode(content, SIDE, SIDE, **options)
+    return decoder.decode(content, SIDE, SIDE, **options)
 
 
 def refused(content: bytes, **options: Any) -> str:
@@ -112,7 +112,7 @@ def test_what_is_no_image_of_ours_is_refused_by_name(content: bytes, code: str) 
 
 def test_random_bytes_never_reach_an_answer_or_a_crash() -> None:
     rng = random.Random(0)
-    heads = [b"", b"\xff\xd8\xff", pictures.PNG_SIGNATURE, b"GIF89a", b"BM", b"RIFF\x40\0\0\0WEBPVP8 "]
+    heads = [b"", b"\xff\xd8\xff", images.PNG_SIGNATURE, b"GIF89a", b"BM", b"RIFF\x40\0\0\0WEBPVP8 "]
     for number in range(600):
         refused(heads[number % len(heads)] + rng.randbytes(rng.randrange(300)))
 
@@ -196,23 +196,23 @@ def test_a_png_whose_checksum_is_wrong_is_damaged() -> None:
 
 @pytest.mark.parametrize("kind", ["lossy", "lossless", "extended", "animated"])
 def test_a_webp_header_that_claims_too_much_is_judged_before_a_pixel_is_decoded(kind: str) -> None:
-    _refused_at_once(pictures.webp(16383, 16383, kind))
+    _refused_at_once(images.webp(16383, 16383, kind))
 
 
 @pytest.mark.parametrize(("width", "height"), [(30_000, 30_000), (2**31 - 1, 2**31 - 1), (64_000_001, 1)])
 def test_a_png_header_that_claims_too_much_is_judged_before_a_pixel_is_decoded(width: int, height: int) -> None:
-    _refused_at_once(pictures.png(width, height, bytes(3_000_000)))  # 3 kB of file
+    _refused_at_once(images.png(width, height, bytes(3_000_000)))  # 3 kB of file
 
 
 @pytest.mark.parametrize(
-    "content", [pictures.gif(65_535, 65_535), pictures.bmp(30_000, 30_000), pictures.bmp(30_000, -30_000)]
+    "content", [images.gif(65_535, 65_535), images.bmp(30_000, 30_000), images.bmp(30_000, -30_000)]
 )
 def test_a_gif_or_bmp_header_that_claims_too_much_is_judged_before_a_pixel_is_decoded(content: bytes) -> None:
     _refused_at_once(content)
 
 
 def test_a_jpeg_header_that_claims_too_much_is_judged_before_a_pixel_is_decoded() -> None:
-    _refused_at_once(pictures.jpeg(65_535, 65_535))
+    _refused_at_once(images.jpeg(65_535, 65_535))
 
 
 def _refused_at_once(content: bytes) -> None:
@@ -238,8 +238,8 @@ def test_the_limit_of_pixels_is_exact_and_in_the_message() -> None:
 
 
 def test_text_in_a_png_that_unpacks_to_gigabytes_is_harmless() -> None:
-    bomb = pictures.chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200_000_000), 9))
-    content = pictures.png(SIDE, SIDE, (b"\0" + bytes(SIDE * 3)) * SIDE, extra=[bomb])
+    bomb = images.chunk(b"zTXt", b"a\0\0" + zlib.compress(bytes(200_000_000), 9))
+    content = images.png(SIDE, SIDE, (b"\0" + bytes(SIDE * 3)) * SIDE, extra=[bomb])
     tracemalloc.start()
     assert (decode(content) == 0).all()
     _, peak = tracemalloc.get_traced_memory()
@@ -251,7 +251,7 @@ def test_text_in_a_png_that_unpacks_to_gigabytes_is_harmless() -> None:
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_a_photo_gives_the_same_pixels_in_every_exif_orientation(name: str, orientation: int) -> None:
     exact = {"lossless": True} if name == "WEBP" else {"quality": 100, "subsampling": 0} if name == "JPEG" else {}
-    pixels = decode(pictures.with_orientation(PHOTO, orientation, name, **exact))
+    pixels = decode(images.with_orientation(PHOTO, orientation, name, **exact))
     upright = decode(encode(PHOTO, name, **exact))
     # JPEG's rounding differs between a block and its transpose; a turned photo would differ by a hundred.
     np.testing.assert_allclose(pixels.astype(int), upright.astype(int), atol=4 if name == "JPEG" else 0)
@@ -260,7 +260,7 @@ def test_a_photo_gives_the_same_pixels_in_every_exif_orientation(name: str, orie
 @pytest.mark.parametrize("value", [0, 9, 255, 65_535])
 def test_an_orientation_that_means_nothing_is_ignored(value: int) -> None:
     exif = Image.Exif()
-    exif[pictures.ORIENTATION] = value
+    exif[images.ORIENTATION] = value
     np.testing.assert_array_equal(decode(encode(SMALL, "PNG", exif=exif)), np.asarray(SMALL))
 
 
@@ -285,9 +285,9 @@ def test_16_bit_grey_is_scaled_like_its_8_bit_twin() -> None:
 def test_16_bit_grey_with_a_transparent_value() -> None:
     values = np.full((SIDE, SIDE), 257 * 10, np.uint16)
     values[:16] = 257 * 200
-    transparent = pictures.chunk(b"tRNS", struct.pack(">H", 257 * 10))
+    transparent = images.chunk(b"tRNS", struct.pack(">H", 257 * 10))
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
-    pixels = decode(pictures.png(SIDE, SIDE, rows, depth=16, colour=0, extra=[transparent]))
+    pixels = decode(images.png(SIDE, SIDE, rows, depth=16, colour=0, extra=[transparent]))
     assert (pixels[:16] == 200).all()
     assert (pixels[16:] == shrink.BACKGROUND).all()
 
@@ -336,8 +336,8 @@ def test_a_file_of_any_mode_in_any_format_is_answered_or_refused() -> None:
 @pytest.mark.parametrize("size", [(SIDE, SIDE), (200, 120)])
 def test_colours_hidden_under_alpha_0_do_not_show(name: str, size: tuple[int, int]) -> None:
     exact = {"lossless": True, "exact": True} if name == "WEBP" else {}
-    picture = photo(*size).convert("RGBA")
-    hidden = np.array(picture)
+    drawn = photo(*size).convert("RGBA")
+    hidden = np.array(drawn)
     hidden[:, : size[0] // 2, 3] = 0
     clean = hidden.copy()
     clean[:, : size[0] // 2, :3] = 0
@@ -349,28 +349,28 @@ def test_colours_hidden_under_alpha_0_do_not_show(name: str, size: tuple[int, in
 
 
 def test_half_transparent_colours_are_mixed_with_white() -> None:
-    picture = Image.new("RGBA", (SIDE, SIDE), (255, 0, 0, 128))
-    np.testing.assert_allclose(decode(encode(picture))[5, 5].astype(int), (255, 127, 127), atol=1)
+    drawn = Image.new("RGBA", (SIDE, SIDE), (255, 0, 0, 128))
+    np.testing.assert_allclose(decode(encode(drawn))[5, 5].astype(int), (255, 127, 127), atol=1)
 
 
 @pytest.mark.parametrize(
     ("mode", "transparency"), [("P", 0), ("P", bytes([0, 255])), ("L", 0), ("RGB", (0, 0, 0)), ("1", 0)]
 )
 def test_a_transparent_colour_of_a_png_shows_the_background(mode: str, transparency: Any) -> None:
-    picture = Image.new(mode, (SIDE, SIDE), 0)
+    drawn = Image.new(mode, (SIDE, SIDE), 0)
     if mode == "P":
-        picture.putpalette([0, 0, 0, 10, 20, 30])
-    picture.paste(1 if mode in ("P", "1") else (200,) * 3 if mode == "RGB" else 200, (0, 0, SIDE, 16))
-    pixels = decode(encode(picture, "PNG", transparency=transparency))
+        drawn.putpalette([0, 0, 0, 10, 20, 30])
+    drawn.paste(1 if mode in ("P", "1") else (200,) * 3 if mode == "RGB" else 200, (0, 0, SIDE, 16))
+    pixels = decode(encode(drawn, "PNG", transparency=transparency))
     assert (pixels[16:] == shrink.BACKGROUND).all()
     assert (pixels[:16] == {"P": (10, 20, 30), "1": (255, 255, 255)}.get(mode, (200, 200, 200))).all()
 
 
 def test_a_transparent_gif_shows_the_background() -> None:
-    picture = Image.new("P", (SIDE, SIDE), 0)
-    picture.putpalette([9, 9, 9, 10, 20, 30])
-    picture.paste(1, (0, 0, SIDE, 16))
-    pixels = decode(encode(picture, "GIF", transparency=0))
+    drawn = Image.new("P", (SIDE, SIDE), 0)
+    drawn.putpalette([9, 9, 9, 10, 20, 30])
+    drawn.paste(1, (0, 0, SIDE, 16))
+    pixels = decode(encode(drawn, "GIF", transparency=0))
     assert (pixels[16:] == shrink.BACKGROUND).all()
     assert (pixels[:16] == (10, 20, 30)).all()
 
@@ -379,12 +379,12 @@ def test_cmyk_with_adobes_marker_is_inverted_and_without_it_is_not() -> None:
     with_marker = encode(PHOTO.convert("CMYK"), "JPEG", quality=95)
     assert b"Adobe" in with_marker
     inverted = Image.eval(PHOTO.convert("CMYK"), lambda value: 255 - value)
-    without_marker = pictures.strip_adobe(encode(inverted, "JPEG", quality=95))
+    without_marker = images.strip_adobe(encode(inverted, "JPEG", quality=95))
     assert b"Adobe" not in without_marker
     expected = decode(encode(PHOTO)).astype(int)
     for content in (with_marker, without_marker):
         assert np.abs(decode(content).astype(int) - expected).mean() < 5
-    negative = decode(pictures.strip_adobe(with_marker)).astype(int)
+    negative = decode(images.strip_adobe(with_marker)).astype(int)
     assert np.abs(negative - expected).mean() > 50  # the two do differ
 
 
@@ -418,7 +418,7 @@ def test_a_gif_whose_frame_is_smaller_than_its_canvas() -> None:
 
 def test_a_run_length_coded_bmp_is_read_and_its_end_is_missed() -> None:
     rows = [bytes([SIDE, grey, 0, 0]) for grey in range(SIDE)]
-    content = pictures.rle_bmp(SIDE, SIDE, b"".join(rows) + bytes([0, 1]))
+    content = images.rle_bmp(SIDE, SIDE, b"".join(rows) + bytes([0, 1]))
     pixels = decode(content)
     assert [row[0, 0] for row in pixels] == list(reversed(range(SIDE)))  # rows are stored from the bottom
     for end in range(54, len(content) - 6):
@@ -428,13 +428,13 @@ def test_a_run_length_coded_bmp_is_read_and_its_end_is_missed() -> None:
 def decoded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     """A list that gets the size of every image as it was decoded, before it is shrunk."""
     sizes: list[tuple[int, int]] = []
-    to_pixels = images.to_pixels
+    to_pixels = decoder.to_pixels
 
     def watched(image: Image.Image, *arguments: Any, **options: Any) -> npt.NDArray[np.uint8]:
         sizes.append(image.size)
         return to_pixels(image, *arguments, **options)
 
-    monkeypatch.setattr(images, "to_pixels", watched)
+    monkeypatch.setattr(decoder, "to_pixels", watched)
     return sizes
 
 
@@ -443,9 +443,9 @@ def test_a_photo_of_12_megapixels_is_decoded_at_a_reduced_scale(
     progressive: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes = []
-    to_pixels = images.to_pixels
+    to_pixels = decoder.to_pixels
     monkeypatch.setattr(
-        images, "to_pixels", lambda image, *a, **k: sizes.append(image.size) or to_pixels(image, *a, **k)
+        decoder, "to_pixels", lambda image, *a, **k: sizes.append(image.size) or to_pixels(image, *a, **k)
     )
     large = photo(4_000, 3_000)
     pixels = decode(encode(large, "JPEG", quality=90, progressive=progressive))
@@ -456,9 +456,9 @@ def test_a_photo_of_12_megapixels_is_decoded_at_a_reduced_scale(
 
 def test_a_jpeg_is_not_reduced_so_far_that_the_filter_has_nothing_left(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    to_pixels = images.to_pixels
+    to_pixels = decoder.to_pixels
     monkeypatch.setattr(
-        images, "to_pixels", lambda image, *a, **k: sizes.append(image.size) or to_pixels(image, *a, **k)
+        decoder, "to_pixels", lambda image, *a, **k: sizes.append(image.size) or to_pixels(image, *a, **k)
     )
     for width, height in ((100, 60), (255, 255), (512, 40), (3_000, 200)):
         decode(encode(photo(width, height), "JPEG"))

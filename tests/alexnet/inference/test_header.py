@@ -18,7 +18,7 @@ from alexnet.errors import ImageError
 from alexnet.inference.decode import decode
 from alexnet.inference.formats import webp
 from alexnet.inference.header import BYTES_PER_PIXEL, DecodeCost, Header, decode_cost, read_header
-from tests import images as pictures
+from tests import images
 from tests.images import chunk, encode, photo
 
 SIDE = 32
@@ -35,7 +35,7 @@ def _in_larger_canvas(content: bytes) -> bytes:
 
 def _hidden() -> bytes:
     rows = zlib.compress(b"".join(b"\0" + row.tobytes() for row in np.asarray(LARGE)), 1)
-    return pictures.apng(WIDTH, HEIGHT, b"", rows, (WIDTH, HEIGHT - 1, 0, 1))
+    return images.apng(WIDTH, HEIGHT, b"", rows, (WIDTH, HEIGHT - 1, 0, 1))
 
 
 FILES: dict[str, Callable[[], bytes]] = {
@@ -47,11 +47,11 @@ FILES: dict[str, Callable[[], bytes]] = {
     "JPEG progressive CMYK": lambda: encode(photo(30_000, 150).convert("CMYK"), "JPEG", progressive=True),
     "JPEG without its end": lambda: encode(photo(30_000, 150), "JPEG")[:-2],
     "PNG": lambda: encode(LARGE, compress_level=1),
-    "PNG on its side": lambda: pictures.with_orientation(LARGE, 6, "PNG", compress_level=1),
+    "PNG on its side": lambda: images.with_orientation(LARGE, 6, "PNG", compress_level=1),
     "PNG grey": lambda: encode(GREY, compress_level=1),
     "PNG 16 bit": lambda: encode(Image.fromarray(np.asarray(GREY).astype(np.uint16) * 257), compress_level=1),
     "PNG alpha": lambda: encode(CLEAR, compress_level=1),
-    "PNG alpha on its side": lambda: pictures.with_orientation(CLEAR, 8, "PNG", compress_level=1),
+    "PNG alpha on its side": lambda: images.with_orientation(CLEAR, 8, "PNG", compress_level=1),
     "PNG grey alpha": lambda: encode(CLEAR.convert("LA"), compress_level=1),
     "PNG palette": lambda: encode(LARGE.quantize(32), compress_level=1, transparency=3),
     "PNG wide": lambda: encode(photo(200_000, 25), compress_level=1),
@@ -65,7 +65,7 @@ FILES: dict[str, Callable[[], bytes]] = {
     "GIF within a larger canvas": lambda: _in_larger_canvas(encode(LARGE.quantize(64), "GIF")),
     "BMP": lambda: encode(LARGE, "BMP"),
     "BMP palette": lambda: encode(LARGE.quantize(64), "BMP"),
-    "BMP run-length coded": lambda: pictures.rle_bmp(
+    "BMP run-length coded": lambda: images.rle_bmp(
         WIDTH, HEIGHT, (b"\xfa\x05" * 9 + b"\x96\x05\0\0") * HEIGHT + b"\0\1"
     ),
 }
@@ -121,14 +121,14 @@ def test_the_size_is_the_one_that_pillow_reads(name: str) -> None:
 
 @pytest.mark.parametrize("kind", ["lossless", "animated"])
 def test_a_webp_of_a_few_bytes_that_claims_64_megapixels_costs_as_much_as_a_large_file(kind: str) -> None:
-    content = pictures.webp(8_000, 8_000, kind)
+    content = images.webp(8_000, 8_000, kind)
     assert len(content) < 150
     assert cost(content).bytes > (8 if kind == "lossless" else 16) * 64_000_000
 
 
 def test_webp_is_decoded_by_pillow_where_libwebp_has_no_function_for_one_image(monkeypatch: pytest.MonkeyPatch) -> None:
     files = [FILES[name]() for name in ("WebP", "WebP alpha", "WebP lossless")]
-    files.append(pictures.with_orientation(CLEAR, 6, "WEBP", lossless=True, method=0, quality=0))
+    files.append(images.with_orientation(CLEAR, 6, "WEBP", lossless=True, method=0, quality=0))
     ours = [decode(content, SIDE, SIDE) for content in files]
     monkeypatch.setattr(webp, "_decoder", lambda: None)
     for content, pixels in zip(files, ours, strict=True):
@@ -223,8 +223,8 @@ def test_a_jpeg_of_many_segments_or_fill_bytes_is_refused(filler: bytes) -> None
 
 def test_a_png_of_many_chunks_is_refused() -> None:
     rows = (b"\0" + bytes(3 * SIDE)) * SIDE
-    assert "chunks" in complex_refused(pictures.png(SIDE, SIDE, rows, extra=[chunk(b"tEXt", b"")] * 100_000))
-    assert (decode(pictures.png(SIDE, SIDE, rows, extra=[chunk(b"prVt", b"")] * 900), SIDE, SIDE) == 0).all()
+    assert "chunks" in complex_refused(images.png(SIDE, SIDE, rows, extra=[chunk(b"tEXt", b"")] * 100_000))
+    assert (decode(images.png(SIDE, SIDE, rows, extra=[chunk(b"prVt", b"")] * 900), SIDE, SIDE) == 0).all()
 
 
 @pytest.mark.parametrize("filler", [b"!\xfe" + b"\1a" * 1_000_000 + b"\0", b"\x77" * 1_000_000, b"!\xfe\0" * 300_000])
@@ -235,4 +235,4 @@ def test_a_gif_with_much_before_its_first_frame_is_refused(filler: bytes) -> Non
 
 
 def test_a_large_run_length_coded_bmp_is_refused() -> None:
-    assert "run-length" in complex_refused(pictures.rle_bmp(1_000, 600, (b"\1\5" * 1_000 + b"\0\0") * 600 + b"\0\1"))
+    assert "run-length" in complex_refused(images.rle_bmp(1_000, 600, (b"\1\5" * 1_000 + b"\0\0") * 600 + b"\0\1"))

@@ -13,7 +13,7 @@ from alexnet.errors import ImageError
 from alexnet.inference import decode as decoding
 from alexnet.inference.decode import decode
 from alexnet.inference.shrink import read_orientation
-from tests import images as pictures
+from tests import images
 from tests.images import chunk, encode, photo, png
 
 RED, GREEN, BLUE, WHITE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (9, 9, 9)
@@ -111,15 +111,15 @@ def test_of_an_animation_that_hides_its_default_image_the_first_frame_is_shown()
     hidden = zlib.compress(rows(Image.new("RGB", (WIDTH, HEIGHT), GREY)))
     whole = zlib.compress(rows(IMAGE))
     left = zlib.compress(rows(IMAGE.crop((0, 0, WIDTH // 2, HEIGHT))))
-    assert colours(pictures.apng(WIDTH, HEIGHT, hidden, whole, (WIDTH, HEIGHT, 0, 0))) == UPRIGHT
+    assert colours(images.apng(WIDTH, HEIGHT, hidden, whole, (WIDTH, HEIGHT, 0, 0))) == UPRIGHT
     within = (WIDTH // 2, HEIGHT, WIDTH // 2, 0)
-    assert colours(pictures.apng(WIDTH, HEIGHT, hidden, left, within)) == (WHITE, RED, WHITE, BLUE)
+    assert colours(images.apng(WIDTH, HEIGHT, hidden, left, within)) == (WHITE, RED, WHITE, BLUE)
 
 
 @pytest.mark.parametrize("box", [(0, 5, 0, 0), (WIDTH, HEIGHT, 1, 0), (2**31, 2**31, 0, 0)])
 def test_a_frame_that_does_not_fit_gives_way_to_the_default_image(box: tuple[int, int, int, int]) -> None:
     default, frame = zlib.compress(rows(IMAGE)), zlib.compress(rows(Image.new("RGB", (WIDTH, HEIGHT), GREY)))
-    assert colours(pictures.apng(WIDTH, HEIGHT, default, frame, box)) == UPRIGHT
+    assert colours(images.apng(WIDTH, HEIGHT, default, frame, box)) == UPRIGHT
 
 
 def test_only_the_orientation_in_exif_counts() -> None:

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.harness import Server
 from tests.images import encode, photo
 
-PICTURE = encode(photo())
+IMAGE_FILE = encode(photo())
 
 # Written against the generated types: it compiles only if files, answers and errors are described as they are.
 TYPESCRIPT = """
@@ -64,9 +64,9 @@ def test_openapi_python_client(
     server = generated.Client(base_url=service.url)
 
     def file() -> Any:
-        return types.File(payload=PICTURE, file_name="a.png", mime_type="image/png")
+        return types.File(payload=IMAGE_FILE, file_name="a.png", mime_type="image/png")
 
-    expected = client.post("/classify", content=PICTURE).json()
+    expected = client.post("/classify", content=IMAGE_FILE).json()
     assert api.sync(client=server, body=models.ImageForm(image=file(), top_k=5)).to_dict() == expected
     answer = batch.sync(client=server, body=models.ImagesForm(images=[file(), file()], top_k=5))
     assert [result.predictions[0].label for result in answer.results] == [expected["predictions"][0]["label"]] * 2
@@ -90,12 +90,12 @@ def test_openapi_typescript(description: Path, tmp_path: Path, service: Server, 
     )
     assert compiled.returncode == 0, compiled.stdout
     (tmp_path / "js" / "package.json").write_text('{"type": "module"}')
-    (tmp_path / "picture.png").write_bytes(PICTURE)
+    (tmp_path / "photo.png").write_bytes(IMAGE_FILE)
     (tmp_path / "js" / "main.js").write_text(
         'import { readFileSync } from "node:fs"; import { classify } from "./client.js";'
         "const [base, file] = process.argv.slice(2);"
         "console.log(JSON.stringify(await classify(base, { image: readFileSync(file) })));"
     )
-    command = ["node", str(tmp_path / "js" / "main.js"), service.url, str(tmp_path / "picture.png")]
+    command = ["node", str(tmp_path / "js" / "main.js"), service.url, str(tmp_path / "photo.png")]
     found = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(found.stdout) == client.post("/classify", content=PICTURE).json()
+    assert json.loads(found.stdout) == client.post("/classify", content=IMAGE_FILE).json()

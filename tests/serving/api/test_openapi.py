@@ -89,10 +89,10 @@ def test_files_have_a_picker_and_booleans_are_plain() -> None:
 def test_answers_have_the_shapes_that_are_described(detects_ood: bool, tmp_path: Path) -> None:
     model = write_model(tmp_path / "model.onnx", detects_ood=detects_ood)
     app = App(Classifier(model, threads=1), Settings(), None)
-    picture = encode(photo())
+    content = encode(photo())
     answers: list[tuple[type[BaseModel], Any]] = [
-        (schemas.Classification, app.post("/classify", content=picture)),
-        (schemas.BatchClassification, app.post("/classify_batch", files=[("images", picture), ("images", b"x")])),
+        (schemas.Classification, app.post("/classify", content=content)),
+        (schemas.BatchClassification, app.post("/classify_batch", files=[("images", content), ("images", b"x")])),
         (schemas.ErrorResponse, app.post("/classify", content=b"x")),
         (schemas.ModelInfo, app.get("/model")),
         (schemas.Readiness, app.get("/readyz")),
@@ -118,23 +118,23 @@ def test_a_key_is_asked_for_where_one_is_needed(public_metrics: bool, closed: bo
 def test_every_answer_that_is_tried_is_described(make_app: MakeApp) -> None:
     app = make_app(max_images=2, max_body_bytes=50_000)
     document = app.get("/docs.json").json()
-    picture = encode(photo())
+    content = encode(photo())
     png = {"content-type": "image/png"}
     tries: list[tuple[str, dict[str, Any]]] = [
-        ("/classify", {"content": picture, "headers": png}),
-        ("/classify", {"files": {"image": picture}, "data": {"top_k": "3"}}),
+        ("/classify", {"content": content, "headers": png}),
+        ("/classify", {"files": {"image": content}, "data": {"top_k": "3"}}),
         ("/classify", {"content": b"", "headers": png}),
-        ("/classify", {"content": picture[:-30], "headers": png}),
+        ("/classify", {"content": content[:-30], "headers": png}),
         ("/classify", {"content": bytes(60_000), "headers": png}),
-        ("/classify", {"content": picture, "headers": {"content-type": "text/plain"}}),
+        ("/classify", {"content": content, "headers": {"content-type": "text/plain"}}),
         ("/classify", {"json": {}}),
         ("/classify", {"json": {"image": "%"}}),
-        ("/classify?top_k=0", {"content": picture, "headers": png}),
+        ("/classify?top_k=0", {"content": content, "headers": png}),
         ("/classify_batch", {"json": []}),
         ("/classify_batch", {"json": [""] * 3}),
-        ("/classify_batch", {"files": [("images", picture), ("images", b"x")]}),
+        ("/classify_batch", {"files": [("images", content), ("images", b"x")]}),
         ("/classify_batch", {"content": b"{", "headers": {"content-type": "application/json"}}),
-        ("/preview", {"content": picture, "headers": png}),
+        ("/preview", {"content": content, "headers": png}),
         ("/preview", {"content": b"x", "headers": png}),
     ]
     for path, sent in tries:

@@ -20,7 +20,7 @@ from serving.limits import MemoryBudget
 from serving.settings import Settings
 
 CLASSES = 10
-PICTURE = bytes(range(256)) * 3
+IMAGE_FILE = bytes(range(256)) * 3
 BOUNDARY = "frontier"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 SETTINGS = Settings(max_body_bytes=10_000, max_images=4, upload_time_limit=5)
@@ -40,7 +40,7 @@ def form(*parts: bytes) -> bytes:
     return b"".join(parts) + f"--{BOUNDARY}--\r\n".encode()
 
 
-def encoded(content: bytes = PICTURE) -> str:
+def encoded(content: bytes = IMAGE_FILE) -> str:
     return base64.b64encode(content).decode()
 
 
@@ -115,14 +115,14 @@ def codes(job: ClassifyRequest) -> list[str | None]:
     ],
 )
 def test_the_raw_body_is_one_image_whatever_its_label(media_type: str | None) -> None:
-    assert read(PICTURE, media_type) == ClassifyRequest([PICTURE], DEFAULT_TOP_K)
+    assert read(IMAGE_FILE, media_type) == ClassifyRequest([IMAGE_FILE], DEFAULT_TOP_K)
 
 
 @pytest.mark.parametrize("label", ["image/jpeg", "image/png", "text/plain", "application/json", "", "nonsense"])
 @pytest.mark.parametrize("filename", ["cat.jpg", "cat.txt", "", "../../etc/passwd", "ünïcode.png", "a" * 500])
 def test_a_form_holds_the_same_bytes_whatever_its_labels(label: str, filename: str) -> None:
-    body = form(part("image", PICTURE, filename, label))
-    assert read(body, FORM).images == [PICTURE]
+    body = form(part("image", IMAGE_FILE, filename, label))
+    assert read(body, FORM).images == [IMAGE_FILE]
 
 
 @pytest.mark.parametrize(
@@ -136,18 +136,18 @@ def test_a_form_holds_the_same_bytes_whatever_its_labels(label: str, filename: s
     ],
 )
 def test_base64_in_json_holds_the_same_bytes_with_or_without_a_prefix(text: str) -> None:
-    assert read(json.dumps({"image": text}).encode(), "application/json; charset=utf-8").images == [PICTURE]
+    assert read(json.dumps({"image": text}).encode(), "application/json; charset=utf-8").images == [IMAGE_FILE]
 
 
 @pytest.mark.parametrize("size", [1, 7, 4_096])
 def test_it_does_not_matter_how_the_body_is_cut(size: int) -> None:
     for body, media_type in (
-        (form(part("image", PICTURE)), FORM),
-        (PICTURE, "image/png"),
+        (form(part("image", IMAGE_FILE)), FORM),
+        (IMAGE_FILE, "image/png"),
         (json.dumps({"image": encoded()}).encode(), "application/json"),
     ):
         pieces = [body[place : place + size] for place in range(0, len(body), size)]
-        assert read(pieces, media_type).images == [PICTURE]
+        assert read(pieces, media_type).images == [IMAGE_FILE]
 
 
 @pytest.mark.parametrize(
@@ -177,13 +177,13 @@ def test_pickle_and_all_other_content_types_are_refused_unread(media_type: str, 
 
 
 def test_a_batch_is_no_raw_body() -> None:
-    assert refused(PICTURE, "image/jpeg", batch=True) == "unsupported_media_type"
+    assert refused(IMAGE_FILE, "image/jpeg", batch=True) == "unsupported_media_type"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "gzip, identity", "x"])
 def test_a_compressed_body_is_refused(encoding: str) -> None:
-    assert refused(PICTURE, "image/png", headers={"content-encoding": encoding}) == "unsupported_media_type"
-    assert read(PICTURE, "image/png", headers={"content-encoding": "identity"}).images == [PICTURE]
+    assert refused(IMAGE_FILE, "image/png", headers={"content-encoding": encoding}) == "unsupported_media_type"
+    assert read(IMAGE_FILE, "image/png", headers={"content-encoding": "identity"}).images == [IMAGE_FILE]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_what_is_no_base64_is_an_error_in_its_own_place(value: str) -> None:
     body = json.dumps([encoded(), value, encoded(b"x")]).encode()
     job = read(body, "application/json", batch=True)
     assert codes(job) == [None, "invalid_base64" if value != "data:" else None, None]
-    assert job.images[::2] == [PICTURE, b"x"]
+    assert job.images[::2] == [IMAGE_FILE, b"x"]
 
 
 @pytest.mark.parametrize("value", [7, True, [], {}, 1.5, None])
@@ -247,10 +247,10 @@ def test_json_that_is_none_or_of_another_shape_is_malformed(body: bytes) -> None
     [
         (b"", FORM),
         (b"nonsense", FORM),
-        (form(part("image", PICTURE), part("image", PICTURE))[:-20], FORM),
-        (form(part("image", PICTURE)), "multipart/form-data"),
-        (form(part("image", PICTURE)), "multipart/form-data; boundary="),
-        (form(part("image", PICTURE)), "multipart/form-data; boundary=other"),
+        (form(part("image", IMAGE_FILE), part("image", IMAGE_FILE))[:-20], FORM),
+        (form(part("image", IMAGE_FILE)), "multipart/form-data"),
+        (form(part("image", IMAGE_FILE)), "multipart/form-data; boundary="),
+        (form(part("image", IMAGE_FILE)), "multipart/form-data; boundary=other"),
         (b"--frontier\r\nContent-Disposition: form-data\r\n\r\nx\r\n--frontier--\r\n", FORM),
         (b"--frontier\r\nnonsense\r\n\r\nx\r\n--frontier--\r\n", FORM),
         (b"--frontier\r\n\r\nx\r\n--frontier--\r\n", FORM),
@@ -269,8 +269,8 @@ def test_a_form_that_was_cut_loses_no_image_silently() -> None:
 @pytest.mark.parametrize(
     ("body", "media_type"),
     [
-        (form(part("picture", PICTURE)), FORM),
-        (form(part("IMAGE", PICTURE)), FORM),
+        (form(part("photo", IMAGE_FILE)), FORM),
+        (form(part("IMAGE", IMAGE_FILE)), FORM),
         (form(part("top_k", b"3", None)), FORM),
         (form(part("\xff", b"\xff\xfe", None)), FORM + "; charset=utf-16"),
         (b"{}", "application/json"),
@@ -317,9 +317,9 @@ def test_many_fields_in_a_form_are_refused() -> None:
 @pytest.mark.parametrize("value", [1, 3, 10])
 def test_top_k_in_every_way_in(value: int) -> None:
     text = str(value).encode()
-    assert read(PICTURE, "image/png", query=f"top_k={value}").top_k == value
-    assert read(form(part("image", PICTURE)), FORM, query=f"top_k={value}").top_k == value
-    assert read(form(part("image", PICTURE), part("top_k", text, None)), FORM).top_k == value
+    assert read(IMAGE_FILE, "image/png", query=f"top_k={value}").top_k == value
+    assert read(form(part("image", IMAGE_FILE)), FORM, query=f"top_k={value}").top_k == value
+    assert read(form(part("image", IMAGE_FILE), part("top_k", text, None)), FORM).top_k == value
     assert read(json.dumps({"image": encoded(), "top_k": value}).encode(), "application/json").top_k == value
     assert read(json.dumps([encoded()]).encode(), "application/json", query=f"top_k={value}", batch=True).top_k == value
     body = json.dumps({"images": [encoded()], "top_k": value}).encode()
@@ -329,9 +329,9 @@ def test_top_k_in_every_way_in(value: int) -> None:
 @pytest.mark.parametrize("value", ["0", "11", "-1", "", "x", "1.5", "1e1", "NaN", "9" * 5_000, "1_0", "٣", "0x3", "+3"])
 def test_a_top_k_out_of_bounds_is_refused_in_every_way_in(value: str) -> None:
     settings = Settings(max_body_bytes=100_000)
-    body = form(part("image", PICTURE), part("top_k", value.encode(), None))
+    body = form(part("image", IMAGE_FILE), part("top_k", value.encode(), None))
     assert refused(body, FORM, settings=settings) == "invalid_top_k"
-    assert refused(PICTURE, "image/png", query=f"top_k={value}", settings=settings) == "invalid_top_k"
+    assert refused(IMAGE_FILE, "image/png", query=f"top_k={value}", settings=settings) == "invalid_top_k"
 
 
 @pytest.mark.parametrize("value", [0, 11, -1, 1.5, True, [], {}, "x", 10**400, 1e308])
@@ -341,14 +341,14 @@ def test_a_top_k_out_of_bounds_is_refused_in_json(value: Any) -> None:
 
 
 def test_a_model_of_few_classes_bounds_top_k() -> None:
-    assert read(PICTURE, "image/png", classes=3).top_k == 3
-    assert read(PICTURE, "image/png", classes=3, query="top_k=3").top_k == 3
-    assert refused(PICTURE, "image/png", classes=3, query="top_k=4") == "invalid_top_k"
-    assert refused(PICTURE, "image/png", classes=1_000, query="top_k=11") == "invalid_top_k"
+    assert read(IMAGE_FILE, "image/png", classes=3).top_k == 3
+    assert read(IMAGE_FILE, "image/png", classes=3, query="top_k=3").top_k == 3
+    assert refused(IMAGE_FILE, "image/png", classes=3, query="top_k=4") == "invalid_top_k"
+    assert refused(IMAGE_FILE, "image/png", classes=1_000, query="top_k=11") == "invalid_top_k"
 
 
 def test_no_top_k_takes_the_default() -> None:
-    assert read(PICTURE, "image/png").top_k == DEFAULT_TOP_K
+    assert read(IMAGE_FILE, "image/png").top_k == DEFAULT_TOP_K
     assert read(json.dumps({"image": encoded(), "top_k": None}).encode(), "application/json").top_k == DEFAULT_TOP_K
 
 
@@ -396,7 +396,7 @@ def test_a_body_that_comes_too_slowly_is_cut_off(media_type: str) -> None:
 
 @pytest.mark.parametrize("media_type", ["image/png", FORM, "application/json"])
 def test_a_client_that_hangs_up_is_no_crash(media_type: str) -> None:
-    assert refused(form(part("image", PICTURE))[:60], media_type, ends=False) == "malformed_request"
+    assert refused(form(part("image", IMAGE_FILE))[:60], media_type, ends=False) == "malformed_request"
 
 
 def test_a_large_form_is_not_written_to_disk(monkeypatch: pytest.MonkeyPatch) -> None:

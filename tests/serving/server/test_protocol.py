@@ -1,4 +1,4 @@
-"""Connections: what is no valid HTTP, who sends or reads too slowly, and that every error there has the one shape."""
+"""Connections: what is invalid HTTP, who sends or reads too slowly, and that every error there has the one shape."""
 
 import json
 import socket
@@ -13,7 +13,7 @@ from serving.errors import CODES
 from tests.images import encode, photo
 from tests.serving.conftest import StartService
 
-PICTURE = encode(photo(), "JPEG")
+IMAGE_FILE = encode(photo(), "JPEG")
 SECONDS = 1.0  # for a request to arrive
 MARGIN = 3.0  # what a busy machine adds
 
@@ -177,8 +177,8 @@ def test_what_is_unusual_and_valid_is_answered(sent: bytes, status: bytes, servi
 
 def test_a_body_is_read_also_when_its_head_asks_for_an_upgrade(service: Server) -> None:
     upgrade = POST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
-    sized = upgrade + b"Content-Length: %d\r\n\r\n" % len(PICTURE) + PICTURE
-    chunked = upgrade + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(PICTURE) + PICTURE + b"\r\n0\r\n\r\n"
+    sized = upgrade + b"Content-Length: %d\r\n\r\n" % len(IMAGE_FILE) + IMAGE_FILE
+    chunked = upgrade + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n" % len(IMAGE_FILE) + IMAGE_FILE + b"\r\n0\r\n\r\n"
     last = b"GET /livez HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     answer, _ = talk(service, [sized + chunked + last])
     assert [part[1:4] for part in answer.split(b"HTTP/1.1")[1:]] == [b"200", b"200", b"200"]
@@ -187,7 +187,7 @@ def test_a_body_is_read_also_when_its_head_asks_for_an_upgrade(service: Server) 
 
 
 def test_an_error_waits_for_the_answers_to_the_requests_before_it(service: Server) -> None:
-    one = POST + b"Content-Length: %d\r\n\r\n" % len(PICTURE) + PICTURE
+    one = POST + b"Content-Length: %d\r\n\r\n" % len(IMAGE_FILE) + IMAGE_FILE
     for bad in (b"GARBAGE\r\n\r\n", POST + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n"):
         answer, _ = talk(service, [one + one + bad])
         first, second, last = answer.split(b"HTTP/1.1 ")[1:]
@@ -219,7 +219,7 @@ def test_framing_that_costs_more_than_its_body_is_refused(body: bytes, service: 
 
 def test_a_body_in_chunks_of_ordinary_size_is_answered(service: Server) -> None:
     chunks = b"".join(
-        b"%x\r\n%b\r\n" % (len(part), part) for part in (PICTURE[i : i + 64] for i in range(0, len(PICTURE), 64))
+        b"%x\r\n%b\r\n" % (len(part), part) for part in (IMAGE_FILE[i : i + 64] for i in range(0, len(IMAGE_FILE), 64))
     )
     head = POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
     answer, _ = talk(service, [head, chunks, b"0\r\nTrailer: x\r\n\r\n"], pause=0.01)
@@ -269,11 +269,11 @@ def test_the_service_goes_on_after_it_and_has_counted_it(service: Server) -> Non
     before = count()
     talk(service, [b"GARBAGE\r\n\r\n"])
     assert count() == before + 1
-    assert httpx.post(service.url + "/classify", content=PICTURE).status_code == 200
+    assert httpx.post(service.url + "/classify", content=IMAGE_FILE).status_code == 200
 
 
 def test_requests_that_follow_each_other_at_once_are_answered_in_order(service: Server) -> None:
-    one = POST + b"Content-Length: %d\r\n\r\n" % len(PICTURE) + PICTURE
+    one = POST + b"Content-Length: %d\r\n\r\n" % len(IMAGE_FILE) + IMAGE_FILE
     bad = POST + b"Content-Length: 5\r\n\r\nabcde"
     last = b"GET /nothing HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
     answer, _ = talk(service, [one + bad + one + last])
@@ -379,9 +379,9 @@ def test_an_idle_connection_is_kept_as_long_as_the_setting_says(start_service: S
 
 
 def test_an_upload_that_is_slow_but_in_time_is_answered(impatient: Server) -> None:
-    cut = len(PICTURE) // 3
-    head = POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(PICTURE)
-    answer, _ = talk(impatient, [head, PICTURE[:cut], PICTURE[cut : 2 * cut], PICTURE[2 * cut :]], pause=0.1)
+    cut = len(IMAGE_FILE) // 3
+    head = POST + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(IMAGE_FILE)
+    answer, _ = talk(impatient, [head, IMAGE_FILE[:cut], IMAGE_FILE[cut : 2 * cut], IMAGE_FILE[2 * cut :]], pause=0.1)
     assert answer.startswith(b"HTTP/1.1 200")
 
 
@@ -391,7 +391,7 @@ def test_slow_clients_do_not_keep_others_waiting(impatient: Server) -> None:
         for connection in slow:
             connection.sendall(POST + b"Content-Length: 5000\r\n\r\nx")
         started = time.monotonic()
-        assert httpx.post(impatient.url + "/classify", content=PICTURE).status_code == 200
+        assert httpx.post(impatient.url + "/classify", content=IMAGE_FILE).status_code == 200
         assert time.monotonic() - started < SECONDS
     finally:
         for connection in slow:

@@ -51,7 +51,7 @@ def test_weights_and_momentum_are_those_of_the_optimiser(nesterov: bool, weight_
         torch.optim.SGD(model.parameters(), lr=0.02, momentum=0.9, nesterov=nesterov, weight_decay=weight_decay)
         for model in (plain, other)
     ]
-    for part in (batches, batches[::-1]):  # a second pass goes on with the momentum of the first
+    for part in (batches, batches[::-1]):  # a second pass continues with the momentum of the first
         _train(plain, optimizers[0], part, defer=False)
         _train(other, optimizers[1], part, defer=True)
         for ours, theirs in zip(other.parameters(), plain.parameters(), strict=True):
@@ -91,7 +91,7 @@ def test_a_run_learns_what_one_with_written_gradients_learns(
     assert not any(steps)  # nothing was deferred there
     for ours, plain in zip(_rows(tmp_path / "deferred"), _rows(tmp_path / "plain"), strict=True):
         for name in ("training_loss", "validation_loss"):
-            # What rounds otherwise in its last digit soon takes another way through a ReLU: no closer than this.
+            # What rounds otherwise in its last digit takes another way through a ReLU: no closer than this.
             assert np.isclose(ours[name], plain[name], rtol=1e-2), name
 
 
