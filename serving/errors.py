@@ -78,3 +78,16 @@ class RequestError(Exception):
     def describe(self) -> dict[str, str]:
         """What a client is told: `code` and `message`."""
         return {"code": self.code, "message": str(self)}
+
+
+def without_frames(error: RequestError) -> RequestError:
+    """`error` without its tracebacks.
+
+    They hold the frames that it has passed, and these the request's body. Where one of them holds the error as well,
+    only the garbage collector would free that body, many requests later.
+    """
+    held: BaseException | None = error
+    while held is not None:
+        held.__traceback__ = None
+        held = held.__cause__ or held.__context__
+    return error

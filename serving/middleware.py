@@ -24,7 +24,7 @@ from serving import context
 from serving.api import routes
 from serving.api.router import Router, Routes
 from serving.context import REQUEST_ID
-from serving.errors import RequestError
+from serving.errors import RequestError, without_frames
 from serving.logs import LOGGER
 from serving.metrics import Metrics
 from serving.settings import Settings
@@ -90,7 +90,7 @@ class ErrorMiddleware:
             await self._app(scope, receive, send)
             return
         except RequestError as error:
-            response = context.error_response(error, request)
+            response = context.error_response(without_frames(error), request)
         except Exception:
             LOGGER.exception("internal error", extra={"request_id": request.request_id, "route": request.route})
             if request.status:  # a response is under way: there is only closing the connection

@@ -110,9 +110,13 @@ class PendingRequest:
 
     def _finish(self) -> None:
         self._admission.leave()
+        # They refer to this object, and the failure to the request's body: without them both are freed at once.
+        self._tasks.clear()
+        self._items.clear()
+        failure, self._failure = self._failure, None
         if self._done.done():
             return
-        if self._failure is not None:
-            self._done.set_exception(self._failure)
+        if failure is not None:
+            self._done.set_exception(failure)
         else:
             self._done.set_result(None)

@@ -19,7 +19,7 @@ from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode, to_png
 from alexnet.inference.header import decode_cost, read_header
 from alexnet.inference.prediction import Prediction, rank
-from serving.errors import RequestError
+from serving.errors import RequestError, without_frames
 from serving.inference.batching import MAX_BATCH, Batcher
 from serving.inference.explain import POSITIONS, losses, occlude
 from serving.inference.pending import Disconnected, PendingRequest
@@ -176,7 +176,7 @@ class Pipeline:
                 with self._metrics.stage("decode"):
                     pixels[len(places)] = self._decode(image)
             except RequestError as error:
-                results[place] = error
+                results[place] = without_frames(error)
                 continue
             places.append(place)
             if len(places) == MAX_BATCH:
