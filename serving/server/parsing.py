@@ -4,6 +4,7 @@ In: what arrives on a connection. Out: each request in its order, as uvicorn's c
 first that is not valid; then nothing more is parsed.
 """
 
+from abc import abstractmethod
 from typing import Any, Final, cast
 from urllib.parse import unquote
 
@@ -31,9 +32,9 @@ class ParsingProtocol(HttpToolsProtocol):
         self._resuming = False
         self._stopped = False  # nothing more is parsed
 
+    @abstractmethod
     def _stop(self, error: RequestError) -> None:
         """Parse nothing more, and tell `error`."""
-        raise NotImplementedError
 
     def _begun(self) -> bool:
         """Whether a part of a request's head has arrived."""
