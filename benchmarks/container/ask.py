@@ -1,7 +1,8 @@
 """The client of the container tests. It runs in a container of its own, in the network of the service's.
 
     python ask.py one METHOD PATH [FILE]     one request; FILE is its body
-    python ask.py many COUNT FILE            COUNT batches at once; prints `in flight` when the service has them all
+    python ask.py many COUNT FILE            COUNT batches at once, each held back half-sent: prints `in flight`
+                                            when the service has them all, and sends the rest 3 s later
     python ask.py load CLIENTS SECONDS FILE  each client asks again and again; prints requests/s and latencies
 
 Out: a line of JSON for each answer: `{"status": 200, "body": ...}`, and `{"failed": ...}` where none came.
@@ -12,15 +13,19 @@ import base64
 import json
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
 
 URL = "http://127.0.0.1:3000"
-IMAGES = 4  # in a batch: enough to last, few enough for the time limit on a slow CPU
+IMAGES = 4  # in a batch
+HELD_SECONDS = 3.0  # in which the caller stops the service
 
 
-async def ask(session: aiohttp.ClientSession, method: str, path: str, body: bytes | None, media_type: str) -> None:
+async def ask(
+    session: aiohttp.ClientSession, method: str, path: str, body: bytes | AsyncIterator[bytes] | None, media_type: str
+) -> None:
     """Send a request and print what comes."""
     try:
         async with session.request(method, URL + path, data=body, headers={"content-type": media_type}) as answer:
@@ -32,17 +37,27 @@ async def ask(session: aiohttp.ClientSession, method: str, path: str, body: byte
 
 
 async def many(session: aiohttp.ClientSession, count: int, image: bytes) -> None:
-    """`count` batches at once."""
+    """`count` batches at once, none complete before the service has begun to read all of them."""
     body = json.dumps({"images": [base64.b64encode(image).decode()] * IMAGES}).encode()
+    released = asyncio.Event()
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield body[: len(body) // 2]
+        await released.wait()
+        yield body[len(body) // 2 :]
+
     tasks = [
-        asyncio.create_task(ask(session, "POST", "/classify_batch", body, "application/json")) for _ in range(count)
+        asyncio.create_task(ask(session, "POST", "/classify_batch", parts(), "application/json")) for _ in range(count)
     ]
-    while not all(task.done() for task in tasks):
+    while not any(task.done() for task in tasks):
         async with session.get(URL + "/metrics") as answer:
             lines = (await answer.text()).splitlines()
         if any(line.startswith("http_server_active_requests") and float(line.split()[-1]) > count for line in lines):
             print("in flight", flush=True)
+            await asyncio.sleep(HELD_SECONDS)
             break
+        await asyncio.sleep(0.05)
+    released.set()
     await asyncio.gather(*tasks)
 
 
