@@ -44,7 +44,7 @@ CODES: Final[dict[str, Code]] = {
     "client_gone": Code(499, "Only in metrics and logs: the client closed the connection before the response."),
     "client_error": Code(400, "Any other invalid request."),
     "internal_error": Code(500, "An internal error; the log has it under the request id."),
-    "overloaded": Code(503, "The queue is full; try again after `Retry-After` seconds."),
+    "overloaded": Code(503, "The queue is full or memory is short; try again after `Retry-After` seconds."),
     "unavailable": Code(503, "The service is not ready."),
     "timed_out": Code(504, "No answer within the timeout."),
 } | {code: Code(_IMAGE_STATUS[code], meaning) for code, meaning in IMAGE_CODES.items()}

@@ -29,6 +29,7 @@ from serving.logs import LOGGER
 from serving.metrics import Metrics
 from serving.settings import Settings
 
+_OUT_OF_MEMORY: Final = "There is not enough memory for the request; try again later."
 _INTERNAL_ERROR: Final = "An internal error; the log of the service has it under the request id."
 
 
@@ -79,7 +80,10 @@ class ContextMiddleware:
 
 
 class ErrorMiddleware:
-    """Turns what is raised inside into a response: a `RequestError` has a code, anything else is ours and logged."""
+    """Turns what is raised inside into a response: a `RequestError` has a code, too little memory is overload.
+
+    Anything else is a mistake of ours: it is logged.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -91,6 +95,11 @@ class ErrorMiddleware:
             return
         except RequestError as error:
             response = context.error_response(without_frames(error), request)
+        except MemoryError as error:
+            LOGGER.error("out of memory: %s", error, extra={"request_id": request.request_id, "route": request.route})
+            if request.status:
+                raise
+            response = context.error_response(RequestError("overloaded", _OUT_OF_MEMORY), request)
         except Exception:
             LOGGER.exception("internal error", extra={"request_id": request.request_id, "route": request.route})
             if request.status:  # a response is under way: there is only closing the connection

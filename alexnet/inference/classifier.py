@@ -20,7 +20,7 @@ from alexnet.inference import decode
 from alexnet.inference.cpus import usable_cpus
 from alexnet.inference.metadata import ModelMetadata
 from alexnet.inference.prediction import DEFAULT_TOP_K, Prediction, rank
-from alexnet.inference.session import CPU, CUDA, Gpu, open_session, why_no_gpu
+from alexnet.inference.session import CPU, CUDA, Gpu, open_session, run, why_no_gpu
 from alexnet.paths import MODEL
 
 ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
@@ -106,15 +106,18 @@ class Classifier:
     def run(self, pixels: npt.NDArray[np.uint8], *, alone: bool = True) -> Outputs:
         """The outputs for pixels uint8 [N, height, width, 3] RGB of the size in `image_shape`.
 
-        `alone` says whether no other run is under way: then this one gets all threads.
+        `alone` says whether no other run is under way: then this one gets all threads. Raises `MemoryError` when there
+        is none left.
         """
         assert pixels.dtype == np.uint8
         assert pixels.shape[1:] == self.image_shape
         session = self._session if alone else self._single
-        if not self.detects_ood:
-            return Outputs(*session.run(["probabilities"], {"pixels": pixels}))
-        probabilities, scores = session.run(["probabilities", _OOD_SCORE], {"pixels": pixels})
-        return Outputs(probabilities, scores, scores > self.metadata.ood_threshold)
+        threshold = self.metadata.ood_threshold
+        if threshold is None:
+            (probabilities,) = run(session, ["probabilities"], pixels)
+            return Outputs(probabilities)
+        probabilities, scores = run(session, ["probabilities", _OOD_SCORE], pixels)
+        return Outputs(probabilities, scores, scores > threshold)
 
     @overload
     def predict(self, images: ImageLike, top_k: int = DEFAULT_TOP_K) -> Prediction: ...

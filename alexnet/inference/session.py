@@ -11,6 +11,8 @@ from typing import Final, Literal
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # since 1.29 it would report to Microsoft from the moment of its import
 
+import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 
 Gpu = Literal["never", "prefer", "require"]
@@ -19,6 +21,8 @@ CPU: Final = "CPUExecutionProvider"
 CUDA: Final = "CUDAExecutionProvider"
 VERSION: Final[str] = ort.__version__
 
+# As bfc_arena.cc and the C++ standard library write it, and CUDA.
+_OUT_OF_MEMORY: Final = ("Failed to allocate memory", "bad_alloc", "out of memory")
 _PACKAGES: Final = ("onnxruntime", "onnxruntime-gpu")
 
 
@@ -37,6 +41,18 @@ def open_session(content: bytes, threads: int, gpu: Gpu = "never") -> ort.Infere
     ort.preload_dlls()  # CUDA and cuDNN may be pip's, in folders where nothing else looks
     with _muted(gpu == "require"):
         return ort.InferenceSession(content, options, providers=[CUDA, CPU])
+
+
+def run(
+    session: ort.InferenceSession, outputs: list[str], pixels: npt.NDArray[np.uint8]
+) -> list[npt.NDArray[np.float32]]:
+    """The named outputs for `pixels`. Raises `MemoryError` when there is none left, as numpy does."""
+    try:
+        return session.run(outputs, {"pixels": pixels})  # type: ignore[no-any-return]
+    except Exception as error:  # of no class of its own: `Fail` from the arena, `RuntimeException` from the allocator
+        if any(sign in str(error) for sign in _OUT_OF_MEMORY):
+            raise MemoryError(f"the model needs more memory for {len(pixels)} images than there is") from error
+        raise
 
 
 def installed_runtimes() -> list[str]:

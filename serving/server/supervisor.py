@@ -8,6 +8,7 @@ answer, loses a SIGTERM that comes while it looks after its workers, and ignores
 day to end, and all services of a user one folder for metrics, which each start empties.
 """
 
+import fcntl
 import hashlib
 import logging
 import os
@@ -21,7 +22,7 @@ import time
 from collections import deque
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 from circus.arbiter import Arbiter as CircusArbiter
 from circus.exc import ConflictError
@@ -37,6 +38,8 @@ from serving.server.listening import drop_new_connections, why_not_bound
 from serving.settings import Settings
 
 _SOCKET: Final = "http"
+_PREFIX: Final = "alexnet-"
+_LOCK: Final = "supervisor.lock"
 _CHECK_SECONDS: Final = 0.5  # between two looks at the workers
 _KILL_SECONDS: Final = 3  # after a worker should have ended by itself
 _RETRY_SECONDS: Final = 0.05
@@ -52,8 +55,10 @@ class Arbiter(CircusArbiter):  # type: ignore[misc]
 
     def __init__(self, host: str, port: int, found: Settings, *, backlog: int = 2048) -> None:
         self.exit_stack = ExitStack()  # left when all is over; BentoML's `serve_http` adds to it
-        self._folder = Path(tempfile.mkdtemp(prefix="alexnet-"))  # for the service's user alone
+        _remove_left_over()
+        self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))  # for the service's user alone
         self.exit_stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
+        self.exit_stack.enter_context(_lock(self._folder))
         (self._folder / "prometheus").mkdir()
         self._ending = False
         self._failure: str | None = None
@@ -150,6 +155,23 @@ def serve(host: str, port: int, found: Settings) -> None:
     Exits with code 1 and one line on standard error when it cannot start. Raises `UserError` for a missing model.
     """
     Arbiter(host, port, found).start()
+
+
+def _lock(folder: Path) -> TextIO:
+    """Says that a process uses `folder`: locked until it ends, however it does."""
+    unlocked = folder / f".{_LOCK}"  # a name that `_remove_left_over` does not look at
+    lock = unlocked.open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    unlocked.rename(folder / _LOCK)
+    return lock
+
+
+def _remove_left_over() -> None:
+    """Remove the folders of services of this user that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
+        with suppress(OSError), path.open("r+") as lock:  # of another user, or in use
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path.parent)
 
 
 def _sha256(model: Path) -> str:

@@ -73,6 +73,18 @@ def test_a_mistake_of_ours_is_500_and_its_trace_is_in_the_log_alone(
     assert response.headers["x-request-id"] in [getattr(record, "request_id", None) for record in caplog.records]
 
 
+def test_running_out_of_memory_is_overload(make_app: MakeApp) -> None:
+    app = make_app()
+
+    async def fail(_: Request) -> Response:
+        raise MemoryError
+
+    app.routes["/model"] = {"GET": fail}
+    response = app.get("/model")
+    assert code_of(response, 503) == "overloaded"
+    assert response.headers["retry-after"] == "1"
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 405, 409, 413, 418, 429, 500, 501, 503, 504])
 def test_whatever_error_bentoml_has_is_given_our_shape(status: int, make_app: MakeApp) -> None:
     app = make_app(PlainTextResponse("a text, or a list", status, {"allow": "GET", "x-bentoml": "1"}))

@@ -47,6 +47,24 @@ def test_an_empty_batch_has_no_rows(tiny_model: Path) -> None:
     assert Classifier(tiny_model, threads=1).run(empty).probabilities.shape == (0, len(CLASSES))
 
 
+def test_a_model_that_runs_out_of_memory_says_so() -> None:
+    program = """
+import resource
+from pathlib import Path
+import numpy as np
+from alexnet import Classifier
+model = Classifier.load(threads=1)
+used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (used + 30_000_000,) * 2)
+try:
+    model.run(np.zeros((512, *model.image_shape), np.uint8))
+except MemoryError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout == "the model needs more memory for 512 images than there is\n", done.stderr
+
+
 def test_our_own_mistakes_are_asserted(tiny_model: Path) -> None:
     model = Classifier(tiny_model, threads=1)
     with pytest.raises(AssertionError):

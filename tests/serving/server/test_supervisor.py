@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import socket
 import stat
@@ -140,7 +139,7 @@ def test_a_worker_that_dies_is_replaced_by_one_with_the_same_model(start_service
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a process that its parent has died")
-def test_workers_do_not_outlive_their_supervisor(start_service: StartService) -> None:
+def test_a_killed_supervisor_leaves_no_workers_and_its_folder_to_the_next_start(start_service: StartService) -> None:
     with start_service(ALEXNET_WORKERS="2") as server:
         until(lambda: len(workers(server)) == 2)
         orphans = workers(server)
@@ -149,8 +148,8 @@ def test_workers_do_not_outlive_their_supervisor(start_service: StartService) ->
         until(lambda: not any(map(runs, orphans)))
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection(("127.0.0.1", server.port))
-        for place in places:
-            shutil.rmtree(place)
+    with start_service():
+        assert not any(place.exists() for place in places)
 
 
 @pytest.mark.parametrize("broken", [False, True])
