@@ -28,7 +28,7 @@ PUBLISHED := docs/runs/$(REPRODUCED)
 # A new run, or the one that is there, resumed.
 run = $(BIN)/alexnet train $(if $(wildcard runs/$(1)/last.pt),--resume runs/$(1),--output runs/$(1) $(2)) $(DATA_FLAGS)
 
-reproduce: .venv/.dev ## the published run: trained or resumed, evaluated, and compared in docs/reproduction.md; SEED=1 for another beside it
+reproduce: .venv/.dev ## the published run: trained or resumed, evaluated, and compared in docs/development/reproduction.md; SEED=1 for another beside it
 	$(call run,$(REPRODUCED),--init $(INIT) --seed $(SEED))
 	$(BIN)/alexnet export runs/$(REPRODUCED) --output runs/$(REPRODUCED)/model.onnx
 	$(BIN)/alexnet evaluate runs/$(REPRODUCED)/model.onnx --predictions $(DATA_FLAGS) --output $(PUBLISHED)/test
@@ -55,7 +55,7 @@ fuzz: .venv/.dev ## 6,000 broken images and requests against the real service, t
 attack: .venv/.dev ## ordinary requests while others attack, a minute for each attack, within 512 MiB
 	$(BIN)/python -m benchmarks.reliability attack
 
-bench: .venv/.dev ## speed beside other servers, a verdict per target, docs/benchmarks.md; QUICK=--quick for minutes less
+bench: .venv/.dev ## speed beside other servers, a verdict per target, docs/guide/benchmarks.md; QUICK=--quick for minutes less
 	$(BIN)/python -m benchmarks.serving $(QUICK)
 	$(BIN)/python -m benchmarks.inference $(QUICK)
 	$(BIN)/python -m benchmarks.evaluate $(QUICK) --data $(DATA)

@@ -77,7 +77,7 @@ def environment_variables() -> Finding:
     try:
         given = settings.load().model_fields_set
     except UserError as error:
-        return Finding("settings", "problem", str(error), "docs/api.md lists what each may be")
+        return Finding("settings", "problem", str(error), "docs/guide/api.md lists what each may be")
     names = sorted(settings.PREFIX + field.upper() for field in given)
     return Finding("settings", "ok", ", ".join(names) if names else "all at their defaults")
 

@@ -5,8 +5,8 @@
 
 First ONNX Runtime alone, decoding alone and everything that `alexnet predict` does take turns on the same images, of
 three kinds. Then the command itself is run with more and more images. Writes `benchmarks/results/predict.csv` and the
-tables of `docs/scaling.md` (`report` only the latter). The table shows the CPU time of other processes: measure on an
-idle machine.
+tables of `docs/guide/scaling.md` (`report` only the latter). The table shows the CPU time of other processes: measure
+on an idle machine.
 """
 
 import argparse
@@ -41,7 +41,7 @@ from benchmarks.records import describe_model
 from benchmarks.verdict import Verdict, lines, ratio
 
 RESULT: Final = ROOT / "benchmarks" / "results" / "predict.csv"
-PAGE: Final = ROOT / "docs" / "scaling.md"
+PAGE: Final = ROOT / "docs" / "guide" / "scaling.md"
 HEADER: Final = (
     "measured", "kind", "images", "input_bytes", "seconds", "cpu_seconds", "others_share", "peak_mb", "output_bytes",
     "model", "cpu", "cpus", "onnxruntime",
@@ -180,7 +180,7 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
 
 
 def tables(rows: Sequence[Row]) -> dict[str, str]:
-    """The texts of docs/scaling.md, by the name of their markers."""
+    """The texts of docs/guide/scaling.md, by the name of their markers."""
     curve = [row for row in rows if row["measured"] == "command"]
     first, last = curve[0], curve[-1]
     more = int(last["images"]) - int(first["images"])

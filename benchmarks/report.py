@@ -1,4 +1,4 @@
-"""The tables, verdicts and plots of docs/benchmarks.md, from the CSV files of benchmarks/results/ alone.
+"""The tables, verdicts and plots of docs/guide/benchmarks.md, from the CSV files of benchmarks/results/ alone.
 
     python -m benchmarks.report
 
@@ -19,8 +19,8 @@ from benchmarks import evaluate, inference, records, serving, startup, training
 from benchmarks.records import Row, choose, value
 from benchmarks.systems import RUNTIME
 
-PAGE: Final = ROOT / "docs" / "benchmarks.md"
-PLOTS: Final = ROOT / "docs" / "benchmarks"
+PAGE: Final = ROOT / "docs" / "guide" / "benchmarks.md"
+PLOTS: Final = ROOT / "docs" / "guide" / "benchmarks"
 KINDS: Final[dict[str, ModuleType]] = {
     module.KIND: module for module in (serving, inference, evaluate, training, startup)
 }

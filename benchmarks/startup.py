@@ -112,7 +112,7 @@ def tables(rows: Sequence[Row]) -> str:
     text += table(("system", "model", "workers", "start to ready, s", "memory, MB"), lines)
     if container.RESULT.exists():
         size = json.loads(container.RESULT.read_text())["image"]["bytes"]
-        text += f"\n\nThe container image has {megabytes(size)} (docs/deployment.md)."
+        text += f"\n\nThe container image has {megabytes(size)} ([deployment.md](deployment.md))."
     return text
 
 

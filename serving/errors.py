@@ -24,7 +24,7 @@ _IMAGE_STATUS: Final = {
     "damaged_image": 422,
 }
 
-# Every code that an answer of the service can carry. docs/api.md shows this table.
+# Every code that an answer of the service can carry. docs/guide/api.md shows this table.
 CODES: Final[dict[str, Code]] = {
     "malformed_request": Code(400, "The request line, a header or the framing of the body is invalid HTTP."),
     "malformed_body": Code(400, "The body is not the JSON or the multipart form that its content type promises."),

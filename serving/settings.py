@@ -32,7 +32,7 @@ _ORIGIN: Final = re.compile(r"\*|https?://[^/\s]+")
 
 
 class Settings(BaseModel):
-    """Each field is the variable `ALEXNET_<FIELD>`; docs/api.md shows this table."""
+    """Each field is the variable `ALEXNET_<FIELD>`; docs/guide/api.md shows this table."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""The tables of docs/api.md: `python -m tools.api_page` writes them anew.
+"""The tables of docs/guide/api.md: `python -m tools.api_page` writes them anew.
 
 In: `Settings`, `CODES`, `Metrics` and the page. Out: the page, with a table between each pair of markers; the rest of
 it is written by hand.
@@ -16,7 +16,7 @@ from serving.errors import CODES
 from serving.metrics import Metrics
 from serving.settings import PREFIX, Settings
 
-PAGE: Final = ROOT / "docs" / "api.md"
+PAGE: Final = ROOT / "docs" / "guide" / "api.md"
 _ROOT: Final = MODEL.parent.parent.parent
 
 

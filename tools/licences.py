@@ -1,4 +1,4 @@
-"""The licences of everything that ships, as its packages declare them: a part of docs/dependencies.md.
+"""The licences of everything that ships, as its packages declare them: a part of docs/development/dependencies.md.
 
     python -m tools.licences
 
@@ -18,7 +18,7 @@ from alexnet.errors import UserError
 from alexnet.markdown import replace_section
 from alexnet.paths import ROOT
 
-PAGE: Final = ROOT / "docs" / "dependencies.md"
+PAGE: Final = ROOT / "docs" / "development" / "dependencies.md"
 _CPU, _GPU = "CPU", "GPU"
 _IMAGE: Final = {"implementation_name": "cpython", "sys_platform": "linux", "platform_machine": "x86_64"}
 

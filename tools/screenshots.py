@@ -1,7 +1,7 @@
 """Write the screenshots of the page: `python -m tools.screenshots`.
 
 In: the service with the committed model (or the one that ALEXNET_MODEL names), and an installed Chromium. Out:
-`docs/screenshots/ui-light.png`, `ui-dark.png` and `ui-phone.png`, each after a click on a sample.
+`docs/guide/screenshots/ui-light.png`, `ui-dark.png` and `ui-phone.png`, each after a click on a sample.
 """
 
 import os
@@ -14,7 +14,7 @@ from alexnet.paths import MODEL, ROOT
 from benchmarks.harness import serving
 from tools.browser import launch
 
-FOLDER = ROOT / "docs" / "screenshots"
+FOLDER = ROOT / "docs" / "guide" / "screenshots"
 # Name: width, height, colour scheme, whether it is a phone.
 VIEWS: Final[dict[str, tuple[int, int, Literal["light", "dark"], bool]]] = {
     "ui-light": (1200, 900, "light", False),

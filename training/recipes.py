@@ -1,8 +1,9 @@
 """Named recipes: the values that `alexnet train --recipe NAME` sets. A flag given beside it wins.
 
-`published` is the run that docs/reproduction.md compares with; `improved` made the shipped model, distilled from what
-`teacher` trains; `robust` is for images from elsewhere. Teachers, extra images and outliers are the user's to give.
-docs/training.md shows the recipes side by side.
+`published` is the run that docs/development/reproduction.md compares with; `improved` made the shipped model, distilled
+from what `teacher` trains; `robust` is for images from elsewhere. Teachers, extra images and outliers are the user's to
+give.
+docs/development/training.md shows the recipes side by side.
 """
 
 from typing import Any, Final

@@ -116,7 +116,7 @@ def report(
     /,
     *,
     published: Annotated[Path, Parameter(help="folder of the published run's files")] = _PUBLISHED,
-    output: Annotated[Path, Parameter(help="folder for reproduction.md and its plots")] = Path("docs"),
+    output: Annotated[Path, Parameter(help="folder for reproduction.md and its plots")] = Path("docs/development"),
 ) -> None:
     """Compare a run with the published one, from their files."""
     from training.reproduction import report as comparison

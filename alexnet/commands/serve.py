@@ -23,7 +23,7 @@ def serve(
         Parameter(validator=Number(gte=0), help="processes; by default ALEXNET_WORKERS, or one for four CPUs"),
     ] = None,
 ) -> None:
-    """Answer over HTTP, as `bentoml serve` does. docs/api.md lists the environment variables that set all else."""
+    """Answer over HTTP, as `bentoml serve` does. Environment variables set all else: docs/guide/api.md."""
     from serving import logs, settings
     from serving.server import supervisor
 

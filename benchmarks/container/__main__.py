@@ -4,7 +4,7 @@
     python -m benchmarks.container report
 
 `measure` builds the CPU image, runs it under the limits of deploy/kubernetes/ and writes
-`benchmarks/results/container.json`; `report` writes the tables of docs/deployment.md from that file.
+`benchmarks/results/container.json`; `report` writes the tables of docs/guide/deployment.md from that file.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """What the image costs: bytes, seconds until it is ready, memory, and requests per second on one CPU.
 
 In: an engine that can build and run the image. Out: the result as `benchmarks/results/container.json` has it, and the
-tables of docs/deployment.md.
+tables of docs/guide/deployment.md.
 """
 
 import json
@@ -17,7 +17,7 @@ from benchmarks.container.service import Image, Service, harden, memory_bytes, s
 from benchmarks.records import describe_model
 
 RESULT = ROOT / "benchmarks" / "results" / "container.json"
-PAGE = ROOT / "docs" / "deployment.md"
+PAGE = ROOT / "docs" / "guide" / "deployment.md"
 CLIENTS = (1, 8, 32)
 CAT = "/images/cat/00000.png"
 MB = 1e6
@@ -81,7 +81,7 @@ def _load(service: Service, clients: int, seconds: float) -> dict[str, Any]:
 
 
 def tables(result: dict[str, Any]) -> dict[str, str]:
-    """The texts of docs/deployment.md, by the name of their markers."""
+    """The texts of docs/guide/deployment.md, by the name of their markers."""
     image, machine = result["image"], result["environment"]
     beyond = image["bytes"] - image["base_bytes"]
     sizes = [f"| {name} | {size / MB:.1f} |" for name, size in result["bytes"].items()]

@@ -1,1 +1,1 @@
-"""What it takes to break the service: `python -m benchmarks.reliability`, and docs/reliability.md from its results."""
+"""Tries to break the service: `python -m benchmarks.reliability`; writes docs/guide/reliability.md from the results."""

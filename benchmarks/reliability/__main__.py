@@ -8,7 +8,7 @@
     python -m benchmarks.reliability report
 
 Each but the last starts the real service, writes `benchmarks/results/reliability-<name>.json` and the page
-docs/reliability.md, and exits with 1 when something broke. `report` writes the page alone.
+docs/guide/reliability.md, and exits with 1 when something broke. `report` writes the page alone.
 """
 
 import argparse

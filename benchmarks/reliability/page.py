@@ -1,4 +1,4 @@
-"""docs/reliability.md, from the result files alone."""
+"""docs/guide/reliability.md, from the result files alone."""
 
 import json
 from typing import Any, Final
@@ -9,7 +9,7 @@ from alexnet.paths import ROOT
 from benchmarks.records import RESULTS, describe_model
 from benchmarks.reliability.drain import IMAGES
 
-PAGE: Final = ROOT / "docs" / "reliability.md"
+PAGE: Final = ROOT / "docs" / "guide" / "reliability.md"
 NAMES: Final = ("fuzz", "soak", "drain", "shutdown", "attack")
 
 

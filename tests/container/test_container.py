@@ -1,4 +1,4 @@
-"""The container does what docs/deployment.md promises: built and run for real, where docker or podman can."""
+"""The container does what docs/guide/deployment.md promises: built and run for real, where docker or podman can."""
 
 import csv
 import json

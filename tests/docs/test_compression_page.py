@@ -1,11 +1,11 @@
-"""docs/compression.md is true: its commands are the command's, its modules are there."""
+"""docs/development/compression.md is true: its commands are the command's, its modules are there."""
 
 import re
 
 from alexnet import cli
 from alexnet.paths import ROOT
 
-TEXT = (ROOT / "docs" / "compression.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "development" / "compression.md").read_text(encoding="utf-8")
 
 
 def test_every_command_is_understood() -> None:

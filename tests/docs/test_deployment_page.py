@@ -1,4 +1,4 @@
-"""docs/deployment.md says what was measured, and of what is in the repository."""
+"""docs/guide/deployment.md says what was measured, and of what is in the repository."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""docs/evaluation.md is true: its commands are the command's, its numbers the code's."""
+"""docs/guide/evaluation.md is true: its commands are the command's, its numbers the code's."""
 
 import re
 
@@ -9,7 +9,7 @@ from alexnet.datasets import corruptions as kinds
 from alexnet.evaluation import corruptions
 from alexnet.paths import ROOT
 
-TEXT = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "guide" / "evaluation.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""docs/experiments.md is true where it names runs: their numbers are those of the files beside it."""
+"""docs/development/experiments.md is true where it names runs: their numbers are those of the files beside it."""
 
 import csv
 import json
@@ -8,7 +8,7 @@ import pytest
 
 from alexnet.paths import ROOT
 
-TEXT = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "development" / "experiments.md").read_text(encoding="utf-8")
 RUNS = ROOT / "docs" / "runs"
 NAMED = re.findall(r"\| ([\d.]+) in epoch (\d+) of `(\w+)` \|", TEXT)
 

@@ -1,4 +1,4 @@
-"""docs/reliability.md says what was measured, and what was measured is that nothing broke."""
+"""docs/guide/reliability.md says what was measured, and what was measured is that nothing broke."""
 
 import json
 

@@ -13,7 +13,7 @@ from alexnet.paths import MODEL, ROOT
 from benchmarks.records import EARLIER, RESULTS, describe_model
 
 SHIPPED = files.sha256(MODEL)
-PAGES = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))
+PAGES = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))
 
 
 def measured_models(path: Path) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""docs/scaling.md is true: its commands work, its codes are the code's, its tables are of the measurement."""
+"""docs/guide/scaling.md is true: its commands work, its codes are the code's, its tables are of the measurement."""
 
 import importlib.util
 import re

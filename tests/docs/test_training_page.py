@@ -1,4 +1,4 @@
-"""docs/training.md is true: its commands are the command's, its table is the code's."""
+"""docs/development/training.md is true: its commands are the command's, its table is the code's."""
 
 import re
 
@@ -8,7 +8,7 @@ from alexnet import cli
 from alexnet.paths import ROOT
 from training.recipes import RECIPES
 
-TEXT = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "development" / "training.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
 
 

@@ -1,4 +1,4 @@
-"""docs/your-own-data.md is true: its lines make images, a model and a service; its answers are the code's."""
+"""docs/guide/your-own-data.md is true: its lines make images, a model and a service; its answers are the code's."""
 
 import json
 import re
@@ -21,7 +21,7 @@ from benchmarks.harness import serving
 from tests.alexnet.datasets.test_image_folder import put
 from tests.conftest import WIDTH
 
-TEXT = (ROOT / "docs" / "your-own-data.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "guide" / "your-own-data.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
 CLASSES = ("bird", "cat", "ship")
 

@@ -1,4 +1,4 @@
-"""docs/api.md: its tables are those of the code, and its commands work as they stand."""
+"""docs/guide/api.md: its tables are those of the code, and its commands work as they stand."""
 
 import json
 import re

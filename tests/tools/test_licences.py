@@ -1,4 +1,4 @@
-"""docs/dependencies.md lists the licence of everything that ships, as the installed packages declare them."""
+"""docs/development/dependencies.md lists the licence of all that ships, as the installed packages declare them."""
 
 import re
 from email.message import Message

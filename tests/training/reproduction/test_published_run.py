@@ -10,7 +10,7 @@ from alexnet.paths import ROOT
 from training.reproduction import report
 
 RUN = ROOT / "docs" / "runs" / "published"
-PAGE = ROOT / "docs" / report.PAGE
+PAGE = ROOT / "docs" / "development" / report.PAGE
 
 
 @pytest.fixture
