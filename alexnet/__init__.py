@@ -1,10 +1,16 @@
-"""AlexNet on CIFAR-10: what comes in, what goes out, without torch and without an HTTP server.
+"""AlexNet on CIFAR-10, or on photos of your own: without torch and without an HTTP server.
 
     from alexnet import Classifier
 
     classifier = Classifier.load()  # the shipped model, or the path of another
     prediction = classifier.predict("cat.jpg")
     prediction.label, prediction.score, prediction.is_ood
+    classifier.embed(["cat.jpg", "dog.jpg"])  # features, float32 [2, D]
+
+`Classifier.predict` and `embed` take paths, bytes, PIL images, uint8 arrays, and lists of them. A model of your own
+photos, in a folder for each class, is made in a minute by the command
+
+    alexnet fit photos  # runs/photos/model.onnx, for Classifier.load
 
 The package, and how an image flows through it:
 
@@ -17,6 +23,7 @@ The package, and how an image flows through it:
     inference/    bytes to pixels to predictions, from one ONNX file
     datasets/     CIFAR-10 and image folders as arrays, labels and classes
     evaluation/   a model file and a split to metrics.json, plots and the model card
+    probe/        `alexnet fit`: an image folder to a model file
     batch/        many images to CSV or Parquet
     cli.py        the command `alexnet`
 
@@ -47,3 +54,8 @@ def __getattr__(name: str) -> Any:
 
         return Prediction
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names as well, for `help(alexnet)`."""
+    return sorted({*globals(), *__all__})

@@ -7,9 +7,11 @@ the model is read from its file; torch is not needed.
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +24,9 @@ from alexnet.inference.metadata import ModelMetadata
 from alexnet.inference.prediction import DEFAULT_TOP_K, Prediction, rank
 from alexnet.inference.session import CPU, CUDA, Gpu, open_session, run, why_no_gpu
 from alexnet.paths import MODEL
+
+if TYPE_CHECKING:
+    from alexnet.inference.embedding import Embed
 
 ImageLike = str | os.PathLike[str] | bytes | Image.Image | npt.NDArray[np.uint8]
 _OneImage = TypeVar("_OneImage", bound=ImageLike)
@@ -50,6 +55,7 @@ class Classifier:
 
         classifier = Classifier.load()
         classifier.predict("cat.jpg").label
+        classifier.embed(["cat.jpg", "dog.jpg"])  # float32 [2, D]
 
     `threads` is the number of intra-op threads; None takes one for each usable CPU. `gpu` says whether CUDA is asked
     for, and what happens when it cannot be used: `require` refuses, `prefer` computes on the CPU and is `degraded`.
@@ -79,6 +85,7 @@ class Classifier:
         if self.degraded and gpu == "require":
             raise UserError(f"a GPU is required and cannot be used: {why_no_gpu()}")
         self.sha256: str = hashlib.sha256(content).hexdigest()
+        self._path, self._gpu = path, gpu
         try:
             self.metadata: ModelMetadata = ModelMetadata.from_props(self._session.get_modelmeta().custom_metadata_map)
         except ValueError as error:
@@ -135,11 +142,19 @@ class Classifier:
         """
         if not isinstance(images, list | tuple):
             return self.predict([images], top_k)[0]
-        found: list[Prediction] = []
-        for first in range(0, len(images), _BATCH):
-            outputs = self.run(np.stack([self._to_pixels(image) for image in images[first : first + _BATCH]]))
-            found += self.to_predictions(outputs, top_k)
-        return found
+        return [found for pixels in self._batches(images) for found in self.to_predictions(self.run(pixels), top_k)]
+
+    def embed(self, images: ImageLike | list[_OneImage] | tuple[_OneImage, ...]) -> npt.NDArray[np.float32]:
+        """The features of an image, or of each of a list of images, float32 [N, D]: what the model computes before its
+        last layers, to search, to cluster, or to fit something else on.
+
+        Images are those of `predict`. D is 256 for the shipped model, 2,304 for one of `alexnet fit`. Vectors of two
+        images compare by their cosine. The first call opens the file once more. Raises `UserError` where the file has
+        no embedding, as those of `alexnet export`, or has changed; and what `predict` raises.
+        """
+        several = images if isinstance(images, list | tuple) else [images]
+        found = [self._embed(pixels) for pixels in self._batches(several)]
+        return np.concatenate(found) if found else np.zeros((0, 0), np.float32)
 
     def to_predictions(self, outputs: Outputs, top_k: int) -> list[Prediction]:
         """What `outputs` say about each image, in words."""
@@ -150,6 +165,22 @@ class Classifier:
             Prediction(rank(probabilities, self.classes, top_k), verdict, score)
             for probabilities, verdict, score in zip(outputs.probabilities, is_ood, scores, strict=True)
         ]
+
+    @cached_property
+    def _embed(self) -> "Embed":
+        from alexnet.inference.embedding import open_embedding  # it needs onnx, which a service does not have
+
+        content = self._path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != self.sha256:
+            raise UserError(f"{self._path} has changed since it was loaded", "load it again")
+        embed = open_embedding(content, self.threads, self._gpu)
+        if embed is None:
+            raise UserError(f"{self._path} has no embedding", "take a file of `alexnet fit` or `alexnet compress`")
+        return embed
+
+    def _batches(self, images: list[Any] | tuple[Any, ...]) -> Iterator[npt.NDArray[np.uint8]]:
+        for first in range(0, len(images), _BATCH):
+            yield np.stack([self._to_pixels(image) for image in images[first : first + _BATCH]])
 
     def _to_pixels(self, image: ImageLike) -> npt.NDArray[np.uint8]:
         height, width, _ = self.image_shape

@@ -1,5 +1,6 @@
 """`import alexnet`: what it offers, and what it does not load."""
 
+import pydoc
 import subprocess
 import sys
 
@@ -33,5 +34,22 @@ def test_nothing_is_loaded_that_is_not_needed(code: str, absent: tuple[str, ...]
 
 
 def test_the_documentation_draws_the_package() -> None:
-    for word in ("inference/", "datasets/", "evaluation/", "batch/", "pixels", "Classifier.load()"):
+    for word in (
+        "predict",
+        "embed",
+        "alexnet fit",
+        "inference/",
+        "probe/",
+        "datasets/",
+        "evaluation/",
+        "batch/",
+        "pixels",
+        "Classifier.load()",
+    ):
         assert word in (alexnet.__doc__ or "")
+
+
+def test_help_describes_the_classifier() -> None:
+    text = pydoc.render_doc(alexnet, renderer=pydoc.plaintext)
+    for word in ("class Classifier", "predict(self", "embed(self", "class Prediction", "class UserError"):
+        assert word in text
