@@ -1,4 +1,4 @@
-"""docs/quickstart.ipynb is true: its cells run one after the other, without torch, and give what the text says."""
+"""docs/guide/quickstart.ipynb is true: its cells run one after the other, without torch, and give what it says."""
 
 import json
 import shlex
@@ -10,7 +10,7 @@ import pytest
 
 from alexnet.paths import ROOT
 
-NOTEBOOK = json.loads((ROOT / "docs" / "quickstart.ipynb").read_text(encoding="utf-8"))
+NOTEBOOK = json.loads((ROOT / "docs" / "guide" / "quickstart.ipynb").read_text(encoding="utf-8"))
 CODE = ["".join(cell["source"]) for cell in NOTEBOOK["cells"] if cell["cell_type"] == "code"]
 
 
