@@ -14,8 +14,6 @@ from prometheus_client import CollectorRegistry
 from alexnet import files
 from alexnet.evaluation import metrics
 from alexnet.inference.classifier import Classifier
-from alexnet.inference.metadata import ModelMetadata
-from alexnet.inference.prediction import DEFAULT_TOP_K
 from alexnet.markdown import megabytes, replace_section
 from alexnet.paths import ROOT
 from serving.app import Api
@@ -26,6 +24,7 @@ from serving.settings import Settings
 
 README: Final = ROOT / "README.md"
 EXAMPLE: Final = ROOT / "tests" / "data" / "cifar10" / "cat" / "00000.png"
+TOP_K: Final = 3  # as in the example
 MODEL_FOLDER: Final = ROOT / "models" / "alexnet"
 
 
@@ -39,7 +38,7 @@ def render(text: str) -> str:
 def _answer() -> str:
     classifier = _classifier()
     api = Api(classifier, Settings(), Metrics(CollectorRegistry()), concurrency=1)
-    (answer,) = asyncio.run(api.pipeline.classify(ClassifyRequest([EXAMPLE.read_bytes()], DEFAULT_TOP_K)))
+    (answer,) = asyncio.run(api.pipeline.classify(ClassifyRequest([EXAMPLE.read_bytes()], TOP_K)))
     assert not isinstance(answer, RequestError)
     described = answer.describe()
     lines = ",\n".join("    " + json.dumps(prediction) for prediction in described["predictions"])
@@ -55,34 +54,14 @@ def _classifier() -> Classifier:
 def _numbers() -> str:
     measured = metrics.Metrics.read(MODEL_FOLDER, "run: make evaluate")
     low, high = measured.accuracy_interval_95
-    classes = measured.classes
-    facts = _classifier().metadata
-    assert facts.validation is not None
-    assert facts.settings is not None
-    layers = "whole" if facts.rank is None else f"factorised to rank {facts.rank}"
-    names, values = " | ".join(classes), " | ".join(f"{row.accuracy:.3f}" for row in classes.values())
+    names = " | ".join(measured.classes)
+    values = " | ".join(f"{row.accuracy:.3f}" for row in measured.classes.values())
     return (
+        f"On the {measured.data.images:,} test images of CIFAR-10:\n\n"
         f"| accuracy (95 % interval) | macro F1 | weighted F1 | size |\n|---|---|---|---|\n"
         f"| {measured.accuracy:.4f} ({low:.4f} to {high:.4f}) | {measured.macro_f1:.4f} | "
         f"{measured.weighted_f1:.4f} | {megabytes(measured.model.bytes)} |\n\n"
-        f"The model is that of epoch {facts.validation.epoch} of a run of {facts.settings.epochs}, "
-        f"its two large linear layers {layers}. "
-        f"{_compression(facts, measured)}Accuracy of each class:\n\n"
-        f"| {names} |\n|{'---|' * len(classes)}\n| {values} |\n"
-    )
-
-
-def _compression(facts: ModelMetadata, measured: metrics.Metrics) -> str:
-    """What `alexnet compress` did to the model, when it did."""
-    found, before = facts.compression, facts.uncalibrated
-    if found is None or before is None:
-        return ""
-    flags = f"--rank {found.rank_asked or 'auto'} --fine-tune-steps {found.fine_tune_steps}"
-    return (
-        f"`alexnet compress {flags}` made it of the run "
-        f"({facts.precision}) and calibrated it: its expected calibration error is "
-        f"{100 * measured.calibration.expected_calibration_error:.1f} %; on the validation images it was "
-        f"{100 * before.expected_calibration_error:.1f} % before. "
+        f"| {names} |\n|{'---|' * len(measured.classes)}\n| {values} |\n"
     )
 
 

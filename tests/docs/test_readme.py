@@ -15,6 +15,12 @@ from tools import readme
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
+def commands(language: str) -> list[str]:
+    """The lines that start with `alexnet` in the blocks of a language, without their comments."""
+    blocks = "".join(re.findall(rf"```{language}\n(.*?)```", TEXT, re.DOTALL))
+    return [line.partition("#")[0].strip() for line in blocks.splitlines() if line.startswith("alexnet ")]
+
+
 def test_the_generated_parts_are_up_to_date() -> None:
     # On another kind of CPU the last digits of a score may differ; the numbers of metrics.json may not.
     def rounded(text: str) -> str:
@@ -55,7 +61,7 @@ def test_links_to_files_lead_somewhere() -> None:
 def test_training_export_and_evaluation_work_by_copying_the_lines(
     data_root: Path, init_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    lines = [line.partition("#")[0].strip() for line in TEXT.splitlines() if line.startswith("alexnet ")]
+    lines = commands("console")
     assert [line.split()[1] for line in lines] == ["train", "export", "evaluate"]
     # The small data set, and the smallest network, so that it takes seconds.
     small = f"--width {WIDTH} --init {init_file} --input-size 63 --validation-images 40 --device cpu"
@@ -65,6 +71,23 @@ def test_training_export_and_evaluation_work_by_copying_the_lines(
         command = line + (f" {small}" if " train " in line else "")
         assert main(command.split()[1:]) == 0, command
     assert (tmp_path / "runs" / "first" / "metrics.json").exists()
+
+
+def test_the_lines_for_own_photos_are_those_of_their_page() -> None:
+    page = (ROOT / "docs" / "guide" / "your-own-data.md").read_text(encoding="utf-8")
+    assert commands("sh")
+    assert [line for line in commands("sh") if line not in page.splitlines()] == []
+
+
+def test_the_python_classifies_the_example(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    monkeypatch.chdir(ROOT)
+    exec(code, {})
+    assert capsys.readouterr().out == "cat\n"
+
+
+def test_the_page_is_no_longer_than_two_screens() -> None:
+    assert len(TEXT.splitlines()) <= 110
 
 
 def test_help_is_there_without_torch() -> None:

@@ -13,6 +13,7 @@ from benchmarks.harness import Server
 from serving.errors import CODES
 from serving.settings import PREFIX, Settings
 from tests.images import encode, photo
+from tests.models import CLASSES
 from tests.serving.api.test_openapi import NOT_DESCRIBED, MakeApp
 from tests.serving.conftest import App
 from tools import api_page
@@ -68,12 +69,23 @@ def test_every_command_of_the_page_works(command: str, service: Server, tmp_path
 def test_the_python_of_the_page_works(service: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "cat.jpg").write_bytes(encode(photo(), "JPEG"))
     monkeypatch.chdir(tmp_path)
-    with_bentoml, with_triton = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    with_httpx, with_bentoml, with_triton = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
     shown: list[Any] = []
+    exec(with_httpx.replace("http://127.0.0.1:3000", service.url), {"print": shown.append})
     exec(with_bentoml.replace("http://127.0.0.1:3000", service.url), {"print": shown.append})
+    assert shown[0]["predictions"] == shown[1]["predictions"]
     assert len(shown[0]["predictions"]) == 3
     pytest.importorskip("tritonclient.http", reason="tritonclient[http] is not installed")
     code = with_triton.replace("127.0.0.1:3000", service.url.removeprefix("http://"))
     exec(code.replace("alexnet-cifar10", "tiny"), {"print": shown.append})
-    assert shown[1].shape == (1, 10)
-    assert shown[1].max() == pytest.approx(shown[0]["predictions"][0]["score"], abs=1e-6)
+    assert shown[2].shape == (1, 10)
+    assert shown[2].max() == pytest.approx(shown[0]["predictions"][0]["score"], abs=1e-6)
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
+def test_the_javascript_of_the_page_works(service: Server, tmp_path: Path) -> None:
+    (tmp_path / "cat.jpg").write_bytes(encode(photo(), "JPEG"))
+    (code,) = re.findall(r"```js\n(.*?)```", PAGE, re.DOTALL)
+    command = ["node", "--no-warnings", "--input-type=module", "-e", code.replace("http://127.0.0.1:3000", service.url)]
+    found = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert found.stdout.strip() in {"none of the classes", *CLASSES}
