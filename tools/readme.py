@@ -57,7 +57,7 @@ def _numbers() -> str:
     names = " | ".join(measured.classes)
     values = " | ".join(f"{row.accuracy:.3f}" for row in measured.classes.values())
     return (
-        f"On the {measured.data.images:,} test images of CIFAR-10:\n\n"
+        f"On the {measured.data.images:,} test images of CIFAR-10 (`make evaluate`):\n\n"
         f"| accuracy (95 % interval) | macro F1 | weighted F1 | size |\n|---|---|---|---|\n"
         f"| {measured.accuracy:.4f} ({low:.4f} to {high:.4f}) | {measured.macro_f1:.4f} | "
         f"{measured.weighted_f1:.4f} | {megabytes(measured.model.bytes)} |\n\n"
