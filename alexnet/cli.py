@@ -23,18 +23,18 @@ from alexnet.errors import UserError, explain_invalid, printable
 _COMMANDS: Final = {
     "fit": (
         "fit",
-        "Make a model of your own photos in a minute: fit it, export it, measure it, describe it.",
+        "Fit a model to your own photos in a minute, measure it, and write its card.",
         "fit photos --output runs/photos",
     ),
     "train": ("train", "Train a network, or resume a run.", "train --epochs 1 --output runs/first"),
     "export": (
         "export",
-        "Write a checkpoint as one ONNX file, proven to answer alike.",
+        "Write a checkpoint as one ONNX file, and check that its outputs are the same.",
         "export runs/first --output runs/first/model.onnx",
     ),
     "compress": (
         "export",
-        "Write a checkpoint as the small ONNX file that ships, and show what each step gains and costs.",
+        "Write a checkpoint as a small, calibrated ONNX file; shows size and accuracy after each step.",
         "compress runs/first --output runs/first/small.onnx",
     ),
     "evaluate": (
@@ -50,10 +50,14 @@ _COMMANDS: Final = {
     ),
     "predict": (
         "predict",
-        "Tell what is in images: in the terminal, or as a table of any length.",
+        "Classify images: in the terminal, or to a CSV or Parquet table of any length.",
         "predict photos shards/*.parquet --output predictions.csv",
     ),
-    "serve": ("serve", "Answer over HTTP, as `bentoml serve` does.", "serve --model runs/first/model.onnx --port 3001"),
+    "serve": (
+        "serve",
+        "Start the HTTP service, as `bentoml serve` does; environment variables set the rest (docs/guide/api.md).",
+        "serve --model runs/first/model.onnx --port 3001",
+    ),
     "report": (
         "export",
         "Compare a run with the published one, from their files.",
@@ -61,7 +65,7 @@ _COMMANDS: Final = {
     ),
     "doctor": (
         "doctor",
-        "Tell what is here, whether it fits together, and what to do where it does not.",
+        "Check the machine, packages, settings, data and model, and say how to fix what is wrong.",
         "doctor runs/first/model.onnx --json",
     ),
 }

@@ -1,4 +1,4 @@
-"""`alexnet doctor`: what is here, and whether it fits together."""
+"""`alexnet doctor`: checks of this installation."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ def doctor(
     data: Data = DEFAULT_DATA,
     json: Json = False,
 ) -> int:
-    """Tell what is here, whether it fits together, and what to do where it does not."""
+    """Check the machine, packages, settings, data and model, and say how to fix what is wrong."""
     findings = diagnosis.examine(model, data, RUNS)
     print(diagnosis.to_json(findings)) if json else diagnosis.show(findings)
     return 0 if diagnosis.is_healthy(findings) else 1

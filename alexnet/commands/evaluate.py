@@ -104,7 +104,10 @@ def compare(
 def card(
     folder: Annotated[
         Path,
-        Parameter(help="folder with model.onnx and metrics.json, and for the page"),
+        Parameter(
+            help="folder with model.onnx and metrics.json, and for the page; by default that of the shipped model",
+            show_default=False,
+        ),
     ] = MODEL.parent,
     /,
     *,

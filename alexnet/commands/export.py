@@ -30,7 +30,7 @@ def export(
     mlflow: Mlflow = None,
     register: Register = None,
 ) -> None:
-    """Write a checkpoint as one ONNX file, after a check that both answer alike."""
+    """Write a checkpoint as one ONNX file, and check that its outputs are the same."""
     from training.export import onnx_export
     from training.tracking import run_log
 
@@ -82,7 +82,7 @@ def compress(
     mlflow: Mlflow = None,
     register: Register = None,
 ) -> None:
-    """Write a checkpoint as the small ONNX file that ships, and show what each step gains and costs."""
+    """Write a checkpoint as a small, calibrated ONNX file; shows size and accuracy after each step."""
     from training.export import compress as steps
     from training.tracking import run_log
 

@@ -24,7 +24,7 @@ def fit(
     ] = 224,
     seed: Annotated[int, Parameter(validator=Number(gte=0), help="draws the folds of the cross-validation")] = 0,
 ) -> None:
-    """Make a model of your own photos in a minute: fit it, export it, measure it, describe it."""
+    """Fit a model to your own photos in a minute, measure it, and write its card."""
     from alexnet.evaluation import evaluate
     from alexnet.probe import fit as probe
 

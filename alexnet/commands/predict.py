@@ -37,7 +37,7 @@ def predict(
         int, Parameter(env_var="ALEXNET_MAX_PIXELS", validator=Number(gte=1), help="most pixels of an image")
     ] = _LIMITS.max_pixels,
 ) -> int:
-    """Tell what is in images: in the terminal, or as a table of any length."""
+    """Classify images: in the terminal, or to a CSV or Parquet table of any length."""
     given, limits = [str(item) for item in inputs], Limits(max_bytes, max_pixels)
     errors = command.predict(given, model_file(model), options, as_json=json, limits=limits)
     return 1 if errors and options.output is None else 0

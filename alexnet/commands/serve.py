@@ -23,7 +23,7 @@ def serve(
         Parameter(validator=Number(gte=0), help="processes; by default ALEXNET_WORKERS, or one for four CPUs"),
     ] = None,
 ) -> None:
-    """Answer over HTTP, as `bentoml serve` does. Environment variables set all else: docs/guide/api.md."""
+    """Start the HTTP service, as `bentoml serve` does; environment variables set the rest (docs/guide/api.md)."""
     from serving import logs, settings
     from serving.server import supervisor
 

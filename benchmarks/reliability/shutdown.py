@@ -1,4 +1,4 @@
-"""SIGTERM while clients go on sending: the service ends in time and loses no request.
+"""SIGTERM while clients keep sending: the service ends in time and loses no request.
 
 Half of the clients keep their connections, half open one for each request; each sends its next request at once. A
 request is lost when its connection ends without a response. A connection that is refused or not taken up is no loss:

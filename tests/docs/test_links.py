@@ -50,3 +50,11 @@ def test_an_anchor_is_that_of_github(heading: str, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"# {heading}\n\n```sh\n# not a heading\n```\n")
     assert anchors(page) == {"many-images" if heading.startswith("Many") else "what-none-means-ood-2-"}
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.glob("*/*.md")), ids=lambda page: page.stem)
+def test_a_page_begins_with_who_it_is_for(page: Path) -> None:
+    title, empty, first = page.read_text(encoding="utf-8").split("\n")[:3]
+    assert title.startswith("# ")
+    assert not empty
+    assert first.startswith("For ")

@@ -1,4 +1,4 @@
-"""SIGTERM while clients go on sending, and a second one for those who cannot wait."""
+"""SIGTERM while clients keep sending, and a second one for those who cannot wait."""
 
 import asyncio
 import contextlib
