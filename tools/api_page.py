@@ -60,7 +60,7 @@ def _show(value: Any) -> str:
         value = value.relative_to(_ROOT).as_posix()
     if isinstance(value, bool):
         value = str(value).lower()
-    return "" if value == () else f"`{value}`"
+    return "" if value in (None, "", ()) else f"`{value}`"
 
 
 def _range(field: FieldInfo) -> str:

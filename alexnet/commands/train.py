@@ -31,7 +31,7 @@ def train(
     resume: Annotated[Path | None, Parameter(help="resume the run in this folder")] = None,
     recipe: Annotated[
         Literal["published", "improved", "robust", "teacher"] | None,
-        Parameter(help="settings under a name; flags that are given too win; by default published"),
+        Parameter(help="named set of settings, which other flags override; by default published"),
     ] = None,
     tensorboard: Annotated[bool, Parameter(negative="", help="write TensorBoard's events into the run folder")] = False,
     mlflow: Mlflow = None,
