@@ -21,6 +21,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from alexnet import files
 from alexnet.paths import FEATURES
+from alexnet.probe import convolutions
 
 # Name, stride, padding, and whether max pooling follows (https://arxiv.org/abs/1404.5997).
 _LAYERS: Final = ((0, 4, 2, True), (3, 1, 2, True), (6, 1, 1, False), (8, 1, 1, False), (10, 1, 1, True))
@@ -28,7 +29,6 @@ _LAYERS: Final = ((0, 4, 2, True), (3, 1, 2, True), (6, 1, 1, False), (8, 1, 1, 
 # https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.alexnet.html
 _MEAN: Final = (0.485, 0.456, 0.406)
 _STD: Final = (0.229, 0.224, 0.225)
-_LARGEST: Final = 127  # of an int8
 
 
 def to_onnx(weights: Mapping[str, npt.NDArray[np.float32]]) -> onnx.ModelProto:
@@ -36,6 +36,7 @@ def to_onnx(weights: Mapping[str, npt.NDArray[np.float32]]) -> onnx.ModelProto:
     constants: dict[str, npt.NDArray[Any]] = {
         "mean": np.array(_MEAN, np.float32) * 255,
         "std": np.array(_STD, np.float32) * 255,
+        **convolutions.quantize(weights),
     }
     nodes = [
         helper.make_node("Cast", ["pixels"], ["cast"], to=TensorProto.FLOAT),
@@ -46,8 +47,6 @@ def to_onnx(weights: Mapping[str, npt.NDArray[np.float32]]) -> onnx.ModelProto:
     found = "image"
     for place, stride, padding, pooled in _LAYERS:
         name = f"features.{place}"
-        constants |= _quantize(name, weights[f"{name}.weight"])
-        constants[f"{name}.bias"] = weights[f"{name}.bias"]
         last = "features" if place == _LAYERS[-1][0] else f"{name}.pooled"
         nodes += [
             helper.make_node("Cast", [f"{name}.int8"], [f"{name}.cast"], to=TensorProto.FLOAT),
@@ -76,11 +75,6 @@ def to_onnx(weights: Mapping[str, npt.NDArray[np.float32]]) -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
     onnx.checker.check_model(model, full_check=True)
     return model
-
-
-def _quantize(name: str, weight: npt.NDArray[np.float32]) -> dict[str, npt.NDArray[Any]]:
-    scale = np.abs(weight).max((1, 2, 3), keepdims=True) / _LARGEST
-    return {f"{name}.int8": np.round(weight / scale).astype(np.int8), f"{name}.scale": scale.astype(np.float32)}
 
 
 def _read(path: Path | None) -> dict[str, npt.NDArray[np.float32]]:

@@ -1,8 +1,8 @@
 """Named recipes: the values that `alexnet train --recipe NAME` sets. A flag given beside it wins.
 
 `published` is the run that docs/development/reproduction.md compares with; `improved` made the shipped model, distilled
-from what `teacher` trains; `robust` is for images from elsewhere. Teachers, extra images and outliers are the user's to
-give.
+from what `teacher` trains; `robust` is for images from elsewhere, `custom` for photos at their own size. Teachers,
+extra images and outliers are the user's to give.
 docs/development/training.md shows the recipes side by side.
 """
 
@@ -48,6 +48,25 @@ RECIPES: Final = {
         teacher_views="clean",
         distill_weight=0.5,
         input_size=128,
+        validation_images=5_000,
+    ),
+    "custom": Settings(
+        network="pooled",
+        image_size=224,
+        epochs=10,
+        batch_size=64,
+        learning_rate=2e-4,  # of the linear layer, whose inputs are large
+        backbone_lr_scale=25.0,
+        lr_schedule="cosine",
+        warmup_epochs=0.5,
+        nesterov=True,
+        weight_decay=5e-4,
+        ema_decay=0.99,
+        label_smoothing=0.05,
+        dropout=0.2,
+        horizontal_flip=True,
+        resized_crop=0.5,
+        patience=4,
         validation_images=5_000,
     ),
     "teacher": Settings(

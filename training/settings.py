@@ -13,6 +13,7 @@ from alexnet.errors import UserError
 from alexnet.inference.metadata import name_of
 
 _SMALLEST_ALEXNET: Final = 63  # pixels; below, nothing is left for the last pooling
+_CIFAR10: Final = 32  # pixels a side
 
 
 class Settings(BaseModel):
@@ -23,8 +24,13 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    network: Literal["alexnet", "teacher"] = Field(
-        "alexnet", description="AlexNet, or the network it is distilled from"
+    network: Literal["alexnet", "pooled", "teacher"] = Field(
+        "alexnet",
+        description="AlexNet; its convolutions with pooling and one linear layer, for images of any size; or the "
+        "network that AlexNet is distilled from",
+    )
+    image_size: int = Field(
+        _CIFAR10, ge=32, le=1024, description="side in pixels to which images of a folder are decoded (network pooled)"
     )
     width: float = Field(
         1.0, gt=0, le=1, description="multiplies all channels and hidden units; less than 1 is for tests"
@@ -87,7 +93,11 @@ class Settings(BaseModel):
     )
     init: str = Field(
         "imagenet",
-        description="initial weights: imagenet (torchvision's), none, a .safetensors file, or the .pt of another run",
+        description="initial weights: imagenet (torchvision's), none, a .safetensors file, the .pt of another run; of "
+        "network pooled, the .onnx of `alexnet fit`",
+    )
+    patience: int = Field(
+        0, ge=0, description="end after so many epochs without a higher validation accuracy; 0 turns it off"
     )
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the split, new layers, order, augmentation and dropout")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="device to train on")
@@ -99,6 +109,12 @@ class Settings(BaseModel):
     def _fits_alexnet(self) -> Self:
         if self.network == "alexnet" and self.input_size < _SMALLEST_ALEXNET:
             raise ValueError(f"--input-size is {self.input_size}: AlexNet needs {_SMALLEST_ALEXNET} or more")
+        if self.network == "pooled" and self.image_size < _SMALLEST_ALEXNET:
+            raise ValueError(f"--image-size is {self.image_size}: --network pooled needs {_SMALLEST_ALEXNET} or more")
+        if self.network != "pooled" and self.image_size != _CIFAR10:
+            raise ValueError(f"--image-size is {self.image_size}: only --network pooled (--recipe custom) has a choice")
+        if self.image_size != _CIFAR10 and (self.extra or self.outliers):
+            raise ValueError(f"--extra and --outliers are for images of {_CIFAR10} pixels")
         return self
 
     @classmethod

@@ -18,24 +18,20 @@ import numpy as np
 import torch
 
 from alexnet import datasets, files
-from alexnet.datasets import Dataset, Fingerprint, Images
+from alexnet.datasets import Cifar10, Dataset, Fingerprint, Images, cifar10
 from alexnet.errors import UserError
-from training import checkpoint, device, distributed, loop, networks, progress, run_folder
+from training import checkpoint, device, distributed, initialization, loop, networks, progress, run_folder
 from training.checkpoint import LAST, BackgroundWriter, Checkpoint, EpochMetrics
-from training.distillation import Teachers, check_unseen
+from training.distillation import Teachers
 from training.distributed import Processes
 from training.loop import Training
-from training.networks import Network, batch_norm, initial_weights
-from training.networks.alexnet import AlexNet
-from training.networks.teacher import Teacher
+from training.networks import Network
 from training.optim import schedule
 from training.settings import Settings
 from training.tracking.run_log import RunLog
 from training.training_set import TrainingSet
 
 _TEACHER_LOGITS: Final = "teacher_logits.npy"
-_WHITENING_IMAGES: Final = 2_000
-_CALIBRATION_IMAGES: Final = 2_000
 
 
 @dataclass
@@ -68,6 +64,11 @@ class _Run:
         *before, last = (epoch.validation_accuracy for epoch in self.epochs)
         return last is None or all(other is None or last > other for other in before)
 
+    def has_no_more_patience(self) -> bool:
+        """Whether the validation accuracy has not risen for as many epochs as the settings allow."""
+        found = [epoch.validation_accuracy or 0.0 for epoch in self.epochs]
+        return 0 < self.settings.patience <= len(found) - 1 - found.index(max(found))
+
 
 def start(
     settings: Settings, data_root: Path, folder: Path, log: RunLog | None = None, *, exactly: bool = True
@@ -84,14 +85,13 @@ def start(
         folder = group.agree(folder)
         run_folder.check_free(folder)
         torch.manual_seed(settings.seed)
-        data = datasets.open(data_root)
+        data = _open(data_root, settings)
         model = networks.build(settings, len(data.classes))
-        if isinstance(model, AlexNet) and not settings.starts_from_run:
-            initial_weights.load(model, settings.init)
+        initialization.load(model, settings, data.classes)
         _prepare(data, group)
         parts = data.split(settings.validation_images, settings.seed, exact=exactly)
         settings = settings.replace(validation_images=len(parts.validation))
-        _begin(model, settings, data.fingerprint, torch.from_numpy(parts.training.pixels))
+        initialization.adapt(model, settings, data.fingerprint, parts.training)
         run = _assemble(folder, settings, data.fingerprint, model, where, group, log or RunLog())
         training_set = TrainingSet(parts.training, data.classes, settings, where)
         group.agree(None)  # nothing is written before all have looked
@@ -118,7 +118,7 @@ def resume(folder: Path, data_root: Path, epochs: int | None = None, log: RunLog
         raise UserError(f"{folder} has {done} epochs already; give --epochs {done} or more")
     where = device.choose(settings)
     with distributed.joined("nccl" if where.type == "cuda" else "gloo") as group:
-        data = datasets.open(data_root)
+        data = _open(data_root, settings)
         data.check(saved.trained, folder)
         model = networks.build(settings, len(data.classes))
         run = _assemble(folder, settings, saved.trained, model, where, group, log or RunLog())
@@ -139,14 +139,11 @@ def resume(folder: Path, data_root: Path, epochs: int | None = None, log: RunLog
             return _fit(run, training_set, parts.validation)
 
 
-def _begin(model: Network, settings: Settings, trained: Fingerprint, pixels: torch.Tensor) -> None:
-    """What of the initial weights depends on the data, or on another run."""
-    if settings.starts_from_run:
-        _load_weights_of_run(model, settings, trained)
-    elif isinstance(model, Teacher):
-        model.whiten(pixels[:_WHITENING_IMAGES])
-    elif settings.batch_norm and settings.init != "none":
-        batch_norm.calibrate(model, pixels[:_CALIBRATION_IMAGES])
+def _open(root: Path, settings: Settings) -> Dataset:
+    data = datasets.open(root, side=settings.image_size)
+    if isinstance(data, Cifar10) and settings.image_size != cifar10.SIDE:
+        raise UserError(f"{root} has CIFAR-10, whose images have {cifar10.SIDE} pixels a side: leave out --image-size")
+    return data
 
 
 def _assemble(
@@ -212,6 +209,8 @@ def _fit_epochs(run: _Run, training_set: TrainingSet, validation: Images) -> Non
             _save(run)
             if run.group.first:
                 print(progress.describe(run.epochs[-1], settings.epochs), flush=True)
+            if run.has_no_more_patience():
+                break
 
 
 def _ask_once(run: _Run, teachers: Teachers, training_set: TrainingSet, autocast: torch.autocast) -> torch.Tensor:
@@ -256,28 +255,6 @@ def _save(run: _Run) -> None:
 def _trains_on(run: _Run) -> bool:
     """Whether training continues while checkpoints are written."""
     return run.where.type == "cuda"
-
-
-def _load_weights_of_run(model: Network, settings: Settings, trained: Fingerprint) -> None:
-    """Start with the weights of the checkpoint `settings.init`; of other classes, with all but those of the last layer.
-
-    Raises `UserError` on one of another network, or one that has seen this run's validation images.
-    """
-    saved = checkpoint.load(Path(settings.init))
-    if saved.settings.network != settings.network or settings.network != "alexnet":
-        raise UserError(f"--init {settings.init}: only AlexNet can start from the weights of a run, of an AlexNet")
-    if saved.trained == trained:
-        check_unseen("--init", settings.init, saved.settings, settings)
-    weights, fresh = dict(saved.model), model.state_dict()
-    if saved.trained.classes != trained.classes:
-        last = [f"network.{name}" for name in initial_weights.LAST_LAYER]
-        weights |= {name: fresh[name] for name in last}
-    if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in fresh.items()}:
-        raise UserError(
-            f"--init {settings.init}: its layers differ; give the same --input-size, --batch-norm, --stem-kernel "
-            "and --width as that run"
-        )
-    model.load_state_dict(weights)
 
 
 def _prepare(data: Dataset, group: Processes) -> None:

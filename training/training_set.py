@@ -16,8 +16,8 @@ from training.settings import Settings
 
 
 class TrainingSet:
-    """`pixels` uint8 [M, 32, 32, 3] and `labels` int64 [M] on `device`: `count` images of the data set, then the extra
-    images of the epoch, then its outliers.
+    """`pixels` uint8 [M, side, side, 3] and `labels` int64 [M] on `device`: `count` images of the data set, then the
+    extra images of the epoch, then its outliers.
 
     An extra image takes the place of one of its class, so that an epoch has as many images of each class as ever.
     `class_weights` float32 [classes] are there where the settings ask for them; `teacher_logits` float32 [teachers,
@@ -35,8 +35,10 @@ class TrainingSet:
         self._extra_counts = self._count_extra(labels, settings.extra_share)
         self.outliers_per_step = settings.outlier_images if self._outliers else 0
         drawn = sum(self._extra_counts.values()) + self.steps * self.outliers_per_step
-        self.pixels = torch.cat([torch.from_numpy(images.pixels), torch.zeros(drawn, *images.pixels.shape[1:]).byte()])
-        self.labels = torch.cat([labels, torch.full((drawn,), OUTLIER)])
+        self.pixels, self.labels = torch.from_numpy(images.pixels), labels  # without a copy: they may be on the disk
+        if drawn:
+            self.pixels = torch.cat([self.pixels, torch.zeros(drawn, *images.pixels.shape[1:]).byte()])
+            self.labels = torch.cat([labels, torch.full((drawn,), OUTLIER)])
         self.pixels, self.labels = self.pixels.to(device), self.labels.to(device)
 
     def draw(self, seed: int) -> tuple[Tensor, Tensor | None]:

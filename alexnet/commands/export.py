@@ -32,10 +32,12 @@ def export(
 ) -> None:
     """Write a checkpoint as one ONNX file, and check that its outputs are the same."""
     from training.export import onnx_export
+    from training.fine_tuning import export as fine_tuned
     from training.tracking import run_log
 
     log = run_log.model_logger(checkpoint, mlflow, register)
-    log(onnx_export.export(checkpoint, fetch(data, download), output))
+    write = fine_tuned.export if fine_tuned.is_pooled(checkpoint) else onnx_export.export
+    log(write(checkpoint, fetch(data, download), output))
 
 
 def compress(

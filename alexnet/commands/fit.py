@@ -1,13 +1,23 @@
 """`alexnet fit`: a folder of photos to a model that is measured and ready to serve."""
 
+import importlib.util
 import shlex
+import shutil
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from alexnet.commands.flags import RUNS
+from alexnet.errors import UserError
+
+if TYPE_CHECKING:
+    from alexnet.probe.fit import Fitted
+
+_FEWEST: Final = 2_000  # training images, below which fine-tuning is not tried by itself
+_TRAIN_EXTRA: Final = ("torch", "torchvision", "safetensors")
 
 
 def fit(
@@ -22,21 +32,58 @@ def fit(
     image_size: Annotated[
         int, Parameter(validator=Number(gte=63, lte=1024), help="pixels a side at which the model sees an image")
     ] = 224,
-    seed: Annotated[int, Parameter(validator=Number(gte=0), help="draws the folds of the cross-validation")] = 0,
+    epochs: Annotated[
+        int | None,
+        Parameter(
+            validator=Number(gte=0),
+            help="epochs of fine-tuning; by default 10 where torch is installed and there are 2,000 training images "
+            "or more; 0 leaves it at the linear probe",
+        ),
+    ] = None,
+    seed: Annotated[
+        int, Parameter(validator=Number(gte=0), help="draws the folds of the cross-validation, and the images held out")
+    ] = 0,
 ) -> None:
-    """Fit a model to your own photos in a minute, measure it, and write its card."""
+    """Make a model of your own photos in a minute: fit it, export it, measure it, describe it."""
     from alexnet.evaluation import evaluate
     from alexnet.probe import fit as probe
 
+    start = time.perf_counter()
+    missing = [name for name in _TRAIN_EXTRA if importlib.util.find_spec(name) is None]
+    if epochs and missing:
+        raise UserError(f"--epochs needs {missing[0]}: pip install 'alexnet-cifar10[train]'")
     folder = output or RUNS / photos.resolve().name
     fitted = probe.fit(photos, folder, image_size, seed)
+    if epochs is None and (missing or len(fitted.labels) < _FEWEST):
+        epochs = 0
+    if epochs == 0:
+        print(f"chosen: the linear probe, accuracy {fitted.accuracy:.3f} in cross-validation")
+    else:
+        given = {"image_size": image_size, "seed": seed, **({} if epochs is None else {"epochs": epochs})}
+        _fine_tune(fitted, photos, folder, given)
     if _has_test(photos):
         evaluate.evaluate(evaluate.Request(fitted.model, photos, folder, batch_size=16))
         _write_card(folder, photos)
     else:
         place = f"{shlex.quote(str(folder))} --data {shlex.quote(str(photos))}"
         print(f"not measured on test images: put some into {photos}/test/<class>/, then: alexnet evaluate {place}")
-    print(f"done: {folder}; next: alexnet serve --model {shlex.quote(str(folder))}")
+    print(
+        f"done in {time.perf_counter() - start:.0f} s: {folder}; next: alexnet serve --model {shlex.quote(str(folder))}"
+    )
+
+
+def _fine_tune(fitted: "Fitted", photos: Path, folder: Path, given: dict[str, int]) -> None:
+    """Train the whole network; it takes the probe's place where it is right more often on the images held out."""
+    from training.fine_tuning import choose
+
+    found = choose.fine_tune(fitted, photos, folder / "fine-tuning", given)
+    if found.better:
+        shutil.copyfile(found.model, fitted.model)
+    name = "the fine-tuned network" if found.better else "the linear probe"
+    print(
+        f"chosen: {name}; of {found.images} images held out, fine-tuning has {found.fine_tuned:.3f} right, "
+        f"the probe {found.probe:.3f}"
+    )
 
 
 def _has_test(photos: Path) -> bool:
@@ -48,7 +95,6 @@ def _has_test(photos: Path) -> bool:
 
 
 def _write_card(folder: Path, photos: Path) -> None:
-    from alexnet.errors import UserError
     from alexnet.evaluation import model_card
 
     try:

@@ -122,6 +122,12 @@ class ImageFolder(Dataset):
         chosen = draw.held_out(labels, digests, validation_images, seed)
         return Split(train.images.take(order[~chosen[order]]), train.images.take(order[chosen[order]]))
 
+    def held_out(self, validation_images: int, seed: int) -> npt.NDArray[np.bool_] | None:
+        """Which images of `train` are held out by `split`, bool [N], of so many; None where there is `validation/`."""
+        if VALIDATION in self.parts:
+            return None
+        return draw.held_out(self.train.images.labels, self.train.digests, validation_images, seed)
+
     def test(self, trained: Fingerprint, owner: Path) -> TestSet:
         if self.parts:
             part = self._read(self._folder(TEST), TEST, trained.classes)

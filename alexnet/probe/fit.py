@@ -20,32 +20,36 @@ from alexnet.datasets import ImageFolder
 from alexnet.errors import UserError
 from alexnet.evaluation.calibration import measure, negative_log_likelihood, softmax
 from alexnet.evaluation.ood import threshold
-from alexnet.inference import batches
 from alexnet.inference.classifier import Classifier
-from alexnet.inference.cpus import usable_cpus
 from alexnet.inference.metadata import ModelMetadata
-from alexnet.inference.session import open_session
 from alexnet.paths import FEATURES
-from alexnet.probe import graph, logistic, ood
+from alexnet.probe import embeddings, graph, logistic, ood
+from alexnet.probe.graph import Head
 from alexnet.probe.logistic import FOLDS, Probe
 
 Floats = npt.NDArray[np.float32]
 
 _NAME: Final = "alexnet-probe"
-_BATCH: Final = 8
-_MOST_HELD_OUT: Final = 5_000  # images in the cross-validation
-_MOST_MIRRORED: Final = 20_000  # training images whose two views are kept apart, 18 KB each
+_MOST_HELD_OUT: Final = 2_000  # images in the cross-validation
 _TEMPERATURES: Final = np.geomspace(0.2, 5.0, 161)
+_CHECKED: Final = 8  # images on which numpy and ONNX Runtime are compared
 _TOLERANCE: Final = 1e-3  # of a probability, between numpy and ONNX Runtime
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """The model file, how many images it was fitted on, and its accuracy on those that cross-validation held out."""
+    """The model file, and its accuracy in cross-validation.
+
+    `features` float32 [N, views, D] and `labels` int64 [N] are those of the images that it was fitted on, `penalty` is
+    that of the regression. `seconds` is how long the features took.
+    """
 
     model: Path
-    images: int
     accuracy: float
+    features: Floats
+    labels: npt.NDArray[np.int64]
+    penalty: float
+    seconds: float
 
 
 def fit(data: Path, output: Path, side: int, seed: int) -> Fitted:
@@ -62,7 +66,7 @@ def fit(data: Path, output: Path, side: int, seed: int) -> Fitted:
     dataset.prepare()
     part, classes = dataset.train, dataset.classes
     labels = part.images.labels
-    features = _extract(part.images.pixels, side)
+    features = embeddings.extract(part.images.pixels)
     took = time.perf_counter() - start
     print(f"features: {len(labels)} images of {len(classes)} classes at {side} x {side} pixels, {took:.0f} s")
 
@@ -91,29 +95,16 @@ def fit(data: Path, output: Path, side: int, seed: int) -> Fitted:
     output.mkdir(parents=True, exist_ok=True)
     model = output / "model.onnx"
     with files.replacing(model) as partial:
-        onnx.save(graph.classifier(side, probe.layer, temperature, score, metadata), partial)
-        _check(Classifier(partial), part.images.pixels, softmax(probe.layer(mean[:_BATCH]) / temperature))
+        onnx.save(graph.classifier(side, Head(probe.layer, temperature, score), metadata), partial)
+        _check(Classifier(partial), part.images.pixels, softmax(probe.layer(mean[:_CHECKED]) / temperature))
     print(f"model: {model}, {model.stat().st_size / 1e6:.1f} MB, temperature {temperature:.2f}")
-    return Fitted(model, len(labels), accuracy)
+    return Fitted(model, accuracy, features, labels, probe.penalty, took)
 
 
 def fit_temperature(logits: Floats, labels: npt.NDArray[np.int64]) -> float:
     """The temperature from 0.2 to 5 at which held-out `logits` have the lowest negative log-likelihood."""
     losses = [negative_log_likelihood(softmax(logits / value), labels) for value in _TEMPERATURES]
     return round(float(_TEMPERATURES[int(np.argmin(losses))]), 4)
-
-
-def _extract(pixels: npt.NDArray[np.uint8], side: int) -> Floats:
-    """The embeddings float32 [N, 2, D] of images and their mirror images; of many, [N, 1, D], the mean of both."""
-    session = open_session(graph.features(side).SerializeToString(), usable_cpus())
-
-    def run(batch: npt.NDArray[np.uint8]) -> Floats:
-        both = np.concatenate([batch, batch[:, :, ::-1]])
-        (found,) = session.run(["embedding"], {"pixels": both})
-        views: Floats = found.reshape(2, len(batch), -1).swapaxes(0, 1)
-        return views if len(pixels) <= _MOST_MIRRORED else views.mean(1, keepdims=True)
-
-    return np.concatenate(batches.map_batches(run, pixels, _BATCH, description="features"))
 
 
 def _fit_probe(features: Floats, labels: npt.NDArray[np.int64], folds: npt.NDArray[np.int64], classes: int) -> Probe:

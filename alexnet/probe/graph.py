@@ -1,10 +1,11 @@
 """The ONNX graphs of a linear probe: the network of its features, and the whole model file.
 
-In: models/features/model.onnx, a linear layer and an OOD score. Out: `pixels` uint8 [N, side, side, 3] RGB to
-`embedding` float32 [N, D]; or to `probabilities` float32 [N, classes] and `unknown_score` float32 [N], as every model
-file here. Needs onnx.
+In: models/features/model.onnx or other weights of its convolutions, a linear layer and an OOD score. Out: `pixels`
+uint8 [N, side, side, 3] RGB to `embedding` float32 [N, D]; or to `probabilities` float32 [N, classes] and
+`unknown_score` float32 [N], as every model file here. Needs onnx.
 """
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -15,6 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from alexnet.errors import UserError
 from alexnet.inference.metadata import ModelMetadata
 from alexnet.paths import FEATURES
+from alexnet.probe import convolutions
+from alexnet.probe.convolutions import Weights
 from alexnet.probe.logistic import Linear
 from alexnet.probe.ood import GRID, NearestMean
 
@@ -23,15 +26,27 @@ SMALLEST: Final = 63  # pixels a side: below, nothing is left for the last pooli
 _Constants = dict[str, npt.NDArray[Any]]
 
 
-def features(side: int) -> onnx.ModelProto:
+@dataclass(frozen=True)
+class Head:
+    """What follows the embedding: a linear layer, the temperature of its logits, and the OOD score."""
+
+    layer: Linear
+    temperature: float
+    ood: NearestMean
+
+
+def features(side: int, weights: Weights | None = None) -> onnx.ModelProto:
     """The network from `pixels` to `embedding`, the features of images of `side` x `side` pixels.
 
-    Raises `UserError` where the shipped convolutions are missing.
+    `weights` are those of the convolutions, where they are not ImageNet's. Raises `UserError` where the shipped
+    convolutions are missing.
     """
     try:
         model = onnx.load(FEATURES)
     except OSError as error:
         raise UserError(f"{FEATURES}: {error.strerror}; install alexnet-cifar10 again") from error
+    if weights is not None:
+        convolutions.replace(model, weights)
     graph = model.graph
     channels = graph.output[0].type.tensor_type.shape.dim[1].dim_value
     _add(
@@ -49,12 +64,10 @@ def features(side: int) -> onnx.ModelProto:
     return model
 
 
-def classifier(
-    side: int, layer: Linear, temperature: float, ood: NearestMean, metadata: ModelMetadata
-) -> onnx.ModelProto:
+def classifier(side: int, head: Head, metadata: ModelMetadata, weights: Weights | None = None) -> onnx.ModelProto:
     """The model file: features of the image and of its mirror image, their mean, and what follows from that."""
-    model = features(side)
-    graph = model.graph
+    model = features(side, weights)
+    graph, layer, ood = model.graph, head.layer, head.ood
     classes = len(metadata.classes)
     first = next(node for node in graph.node if "pixels" in node.input)
     first.input[list(first.input).index("pixels")] = "both"
@@ -63,7 +76,7 @@ def classifier(
         node("Slice", ["pixels", "last", "before_first", "column_axis", "backwards"], ["mirrored"]),
         node("Concat", ["pixels", "mirrored"], ["both"], axis=0),
     ]
-    head = [
+    tail = [
         node("Reshape", ["embedding", "pairs"], ["two_embeddings"]),
         node("ReduceMean", ["two_embeddings", "first_axis"], ["mean_embedding"], keepdims=0),
         node("Gemm", ["mean_embedding", "weight", "bias"], ["calibrated"]),
@@ -88,8 +101,8 @@ def classifier(
         "second_axis": np.array([1], np.int64),
         "third_axis": np.array([2], np.int64),
         "cells_apart": np.array([-1, len(ood.projection), GRID**2], np.int64),
-        "weight": (layer.weight / temperature).astype(np.float32),
-        "bias": (layer.bias / temperature).astype(np.float32),
+        "weight": (layer.weight / head.temperature).astype(np.float32),
+        "bias": (layer.bias / head.temperature).astype(np.float32),
         "projection": ood.projection,
         "offset": ood.offset,
         "towards_means": -2 * ood.means.T,
@@ -97,7 +110,7 @@ def classifier(
     }
     body = list(graph.node)
     del graph.node[:], graph.output[:]
-    _add(graph, mirror + body + head, constants)
+    _add(graph, mirror + body + tail, constants)
     graph.output.append(helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", classes]))
     graph.output.append(helper.make_tensor_value_info("unknown_score", TensorProto.FLOAT, ["N"]))
     helper.set_model_props(model, metadata.to_props())

@@ -71,10 +71,21 @@ def fit_probe(features: Floats, labels: Ints, folds: Ints, classes: int, report:
         report(fold + 1)
     losses = [negative_log_likelihood(softmax(row[chosen]), labels[chosen]) for row in logits]
     best = int(np.argmin(losses))
-    layer = _path(x, labels, classes, PENALTIES[: best + 1])[-1]
+    penalty = PENALTIES[best] * len(chosen) / len(features)  # the loss is a mean over images: more of them, less of it
+    layer = fit_layer(features, labels, classes, penalty)
+    return Probe(layer, penalty, chosen, logits[best, chosen])
+
+
+def fit_layer(features: Floats, labels: Ints, classes: int, penalty: float) -> Linear:
+    """The layer of all images with this `penalty`."""
+    scale = Scale.of(features)
+    x = scale(features)
+    basis = _basis(x)
+    x = x if basis is None else x @ basis
+    layer = _path(x, labels, classes, (*(stronger for stronger in PENALTIES if stronger > penalty), penalty))[-1]
     if basis is not None:
         layer = Linear(basis @ layer.weight, layer.bias)
-    return Probe(scale.folded_into(layer), PENALTIES[best], chosen, logits[best, chosen])
+    return scale.folded_into(layer)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from alexnet.datasets import Fingerprint, Images, cifar10
 from alexnet.errors import UserError
 from alexnet.paths import ROOT
 from tests.conftest import write_binary
-from training import checkpoint, loop, networks, trainer
+from training import checkpoint, initialization, loop, networks, trainer
 from training.checkpoint import Checkpoint
 from training.networks.alexnet import AlexNet
 from training.settings import Settings
@@ -298,7 +298,7 @@ def test_of_other_classes_the_last_layer_stays_fresh(small_run: Path, small_sett
     settings = small_settings.replace(init=str(small_run / "best.pt"), seed=1)  # of other data: any seed
     model = AlexNet(3, settings.input_size, width=settings.width)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
-    trainer._load_weights_of_run(model, settings, Fingerprint(("a", "b", "c"), "0" * 64))
+    initialization._load_weights_of_run(model, settings, Fingerprint(("a", "b", "c"), "0" * 64))
     saved = checkpoint.load(small_run / "best.pt").model
     for name, value in model.state_dict().items():
         assert torch.equal(value, fresh[name] if name.startswith("network.classifier.6.") else saved[name]), name

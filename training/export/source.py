@@ -21,7 +21,7 @@ from alexnet.inference.metadata import ModelMetadata, TrainingSettings, Validati
 from training import checkpoint as checkpoints
 from training import networks
 from training.checkpoint import Checkpoint
-from training.networks.alexnet import AlexNet
+from training.networks.alexnet import AlexNet, PooledAlexNet
 from training.settings import Settings
 
 NAME: Final = "alexnet-cifar10"
@@ -78,6 +78,8 @@ def read(checkpoint: Path) -> Source:
     path = checkpoints.resolve(checkpoint)
     saved = checkpoints.load(path)
     model = networks.build(saved.settings, len(saved.trained.classes))
+    if isinstance(model, PooledAlexNet):
+        raise UserError(f"{path}: the network `pooled` is small already; write it with `alexnet export`")
     if not isinstance(model, AlexNet):
         raise UserError("a teacher is not exported: it is there to train AlexNet with, by --teacher")
     model.load_state_dict(saved.model)

@@ -22,6 +22,7 @@ _CHANNELS: Final = (64, 192, 384, 256, 256)  # of the five convolutions
 _HIDDEN: Final = 4096  # units of each of the two large linear layers
 _POOLED: Final = 6  # side of the feature maps that the linear layers see
 _POOLED_FUSED: Final = 3  # the same where the maps are no larger: pooling to 6 would only repeat them
+_GRID: Final = 3  # side of the pooled maps that a single linear layer sees
 
 
 class Preprocess(nn.Module):
@@ -41,8 +42,12 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        image = (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return F.interpolate(image, size=(self.input_size, self.input_size), mode="bilinear", align_corners=False)
+        size = (self.input_size, self.input_size)
+        return F.interpolate(self.normalize(pixels), size=size, mode="bilinear", align_corners=False)
+
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """The image float32 [N, 3, H, W] of pixels uint8 [N, H, W, 3], at their own size."""
+        return (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
 
 class AlexNet(nn.Module):
@@ -81,6 +86,35 @@ class AlexNet(nn.Module):
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.network(self.preprocess(pixels))
         return logits.float()
+
+
+class PooledAlexNet(nn.Module):
+    """AlexNet's convolutions, their maps pooled to 3x3, and one linear layer: the network of a linear probe.
+
+    Pixels uint8 [N, `image_size`, `image_size`, 3] to logits float32 [N, classes]; nothing is resized. `width`
+    multiplies all channels.
+    """
+
+    def __init__(self, classes: int, image_size: int, dropout: float = 0.0, width: float = 1.0) -> None:
+        super().__init__()
+        self.classes = classes
+        self.image_size = image_size
+        self.preprocess = Preprocess(image_size)
+        channels = [round(width * count) for count in _CHANNELS]
+        features = _features(nn.Conv2d(3, channels[0], 11, stride=STEM_STRIDE, padding=2), channels)
+        classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1] * _GRID**2, classes))
+        self.network = _Layers(features, _GRID, classifier)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.network(self.preprocess.normalize(pixels))
+        return logits.float()
+
+    @property
+    def head(self) -> nn.Linear:
+        """The linear layer."""
+        layer = self.network.classifier[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
 
 class _Layers(nn.Module):

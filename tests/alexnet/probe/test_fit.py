@@ -15,6 +15,7 @@ from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode
 from alexnet.paths import FEATURES, ROOT
 from alexnet.probe import graph
+from alexnet.probe.graph import Head
 from alexnet.probe.logistic import Linear
 from alexnet.probe.ood import GRID, NearestMean
 
@@ -109,7 +110,7 @@ def test_the_graph_computes_what_numpy_computes(tmp_path: Path) -> None:
     layer = Linear(rng.normal(0, 0.1, (width, 2)).astype(np.float32), np.array([0.5, -0.5], np.float32))
     score = NearestMean(*(rng.normal(size=s).astype(np.float32) for s in ((width // GRID**2, 4), 4, (2, 4))))
     metadata = ModelMetadata(name="probe", classes=("a", "b"), ood_threshold=1.0)
-    onnx.save(graph.classifier(side, layer, 2.0, score, metadata), tmp_path / "model.onnx")
+    onnx.save(graph.classifier(side, Head(layer, 2.0, score), metadata), tmp_path / "model.onnx")
     outputs = Classifier.load(tmp_path / "model.onnx").run(pixels)
     logits = layer(mean) / 2
     expected = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)

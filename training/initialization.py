@@ -1,0 +1,65 @@
+"""The weights that a run starts from: what `--init` says, and what follows from the training images.
+
+In: a network with fresh weights, `Settings` and the training images. Out: the same network, ready to be trained.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from alexnet.datasets import Fingerprint, Images
+from alexnet.errors import UserError
+from training import checkpoint
+from training.distillation import check_unseen
+from training.networks import Network, batch_norm, initial_weights, probe_weights
+from training.networks.alexnet import AlexNet, PooledAlexNet
+from training.networks.teacher import Teacher
+from training.settings import Settings
+
+_WHITENING_IMAGES: Final = 2_000
+_CALIBRATION_IMAGES: Final = 2_000
+
+
+def load(model: Network, settings: Settings, classes: tuple[str, ...]) -> None:
+    """Give `model`, for `classes`, the weights of a file. Raises `UserError` where they cannot be had or do not fit."""
+    if isinstance(model, PooledAlexNet):
+        probe_weights.load(model, settings.init, classes)
+    elif isinstance(model, AlexNet) and not settings.starts_from_run:
+        initial_weights.load(model, settings.init)
+
+
+def adapt(model: Network, settings: Settings, trained: Fingerprint, images: Images) -> None:
+    """What of the initial weights depends on the training images, or on another run of the same data `trained`."""
+    pixels = torch.from_numpy(images.pixels)
+    if isinstance(model, PooledAlexNet):
+        if settings.init != "none" and not model.head.weight.any():
+            probe_weights.fit_head(model, images)
+    elif settings.starts_from_run:
+        _load_weights_of_run(model, settings, trained)
+    elif isinstance(model, Teacher):
+        model.whiten(pixels[:_WHITENING_IMAGES])
+    elif settings.batch_norm and settings.init != "none":
+        batch_norm.calibrate(model, pixels[:_CALIBRATION_IMAGES])
+
+
+def _load_weights_of_run(model: Network, settings: Settings, trained: Fingerprint) -> None:
+    """Start with the weights of the checkpoint `settings.init`; of other classes, with all but those of the last layer.
+
+    Raises `UserError` on one of another network, or one that has seen this run's validation images.
+    """
+    saved = checkpoint.load(Path(settings.init))
+    if saved.settings.network != settings.network or settings.network != "alexnet":
+        raise UserError(f"--init {settings.init}: only AlexNet can start from the weights of a run, of an AlexNet")
+    if saved.trained == trained:
+        check_unseen("--init", settings.init, saved.settings, settings)
+    weights, fresh = dict(saved.model), model.state_dict()
+    if saved.trained.classes != trained.classes:
+        last = [f"network.{name}" for name in initial_weights.LAST_LAYER]
+        weights |= {name: fresh[name] for name in last}
+    if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in fresh.items()}:
+        raise UserError(
+            f"--init {settings.init}: its layers differ; give the same --input-size, --batch-norm, --stem-kernel "
+            "and --width as that run"
+        )
+    model.load_state_dict(weights)
