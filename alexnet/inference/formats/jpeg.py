@@ -1,6 +1,7 @@
 """JPEG files as far as their markers tell: size, coding process, scans (ITU-T T.81, annex B).
 
-In: the bytes of a JPEG file. Out: its frame header, in time that is bounded by the number of its markers.
+In: the bytes of a JPEG file. Out: its frame header, in time that is bounded by the number of its markers; and the image
+of a small and simple one.
 """
 
 import re
@@ -8,6 +9,8 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
+
+from PIL import Image
 
 from alexnet.errors import ImageError
 from alexnet.inference.formats import names
@@ -31,7 +34,11 @@ _UNSUPPORTED: Final = {
     0xF7: "JPEG-LS",
 }
 _PROGRESSIVE: Final = (0xC2, 0xCA)
-_START_OF_FRAME: Final = (0xC0, 0xC1, 0xC9, *_PROGRESSIVE, *_UNSUPPORTED)
+_START_OF_FRAME: Final = frozenset((0xC0, 0xC1, 0xC9, *_PROGRESSIVE, *_UNSUPPORTED))
+_ALONE: Final = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))  # markers without a segment
+_COMMON: Final = frozenset((0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)))  # DHT, DQT, DRI, COM and APP0 to APP15
+_MODES: Final = {1: "L", 3: "RGB"}
+_EXIF: Final = b"Exif\0"
 
 
 @dataclass(frozen=True)
@@ -40,7 +47,8 @@ class Jpeg:
 
     `first_scan` is where the first scan's marker stands, `scans` how many there are, `ended` whether an end marker
     follows. `buffered` says whether the decoder holds the coefficients of the whole image, because the components come
-    in several scans.
+    in several scans. `plain` says that before the first scan there are a frame header and common segments alone, which
+    every parser reads in the same way.
     """
 
     width: int
@@ -51,6 +59,7 @@ class Jpeg:
     scans: int
     ended: bool
     buffered: bool
+    plain: bool
 
     def coefficients(self) -> int:
         """How many coefficients all components have, in whole blocks of 8 by 8."""
@@ -67,7 +76,7 @@ def read(content: bytes) -> Jpeg:
     coding process that is not read, `too_complex` for too many segments or scans.
     """
     frame: tuple[int, int, int, dict[int, tuple[int, int]]] | None = None
-    place = 2
+    place, plain = 2, True
     for _ in range(_MAX_SEGMENTS):
         marker = content[place : place + 2]
         if len(marker) < 2 or marker[0] != 0xFF:
@@ -80,19 +89,37 @@ def read(content: bytes) -> Jpeg:
             scans, ended = _count_scans(content, place, width * height), content.find(EOI, place) >= 0
             progressive = kind in _PROGRESSIVE
             buffered = progressive or components < len(sampling)
-            return Jpeg(width, height, sampling, progressive, place, scans, ended, buffered)
+            return Jpeg(width, height, sampling, progressive, place, scans, ended, buffered, plain)
         if marker[1] == 0xFF:  # a fill byte
-            place += 1
-        elif marker[1] in (0x00, 0x01, *range(0xD0, 0xD9)):  # markers that stand alone
-            place += 2
+            place, plain = place + 1, False
+        elif marker[1] in _ALONE:
+            place, plain = place + 2, False
         else:
             if marker[1] in _START_OF_FRAME:
+                plain = plain and frame is None
                 frame = _frame(content, place)
+            elif marker[1] not in _COMMON:
+                plain = False
             (length,) = struct.unpack_from(">H", content, place + 2) if place + 4 <= len(content) else (0,)
             if length < 2:
                 raise ValueError("a segment without a length")
             place += 2 + length
     raise ImageError("too_complex", f"The JPEG file has more than {_MAX_SEGMENTS:,} segments; save it again.")
+
+
+def decode(content: bytes, found: Jpeg) -> Image.Image | None:
+    """The image of a plain file, grey or RGB at its full size, in half of the time that Pillow's own parser takes.
+
+    None for a file that needs that one: of another kind, with Exif data, or damaged. Pillow's decoder writes as many
+    pixels as libjpeg finds, so the size must be certain: hence `plain`.
+    """
+    mode = _MODES.get(len(found.sampling))
+    if mode is None or not found.plain or content.find(_EXIF, 0, found.first_scan) >= 0:
+        return None
+    try:
+        return Image.frombytes(mode, (found.width, found.height), content, "jpeg", mode, "")
+    except (OSError, ValueError):
+        return None
 
 
 def lacks_only_end(content: bytes, found: Jpeg) -> bool:

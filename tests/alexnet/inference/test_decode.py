@@ -17,6 +17,7 @@ from PIL import Image
 from alexnet.errors import ImageError
 from alexnet.inference import decode as decoder
 from alexnet.inference import shrink
+from alexnet.inference.formats import jpeg
 from serving.errors import CODES
 from tests import images
 from tests.images import encode, photo
@@ -452,6 +453,26 @@ def test_a_photo_of_12_megapixels_is_decoded_at_a_reduced_scale(
     assert sizes == [(500, 375)]  # an eighth: JPEG's smallest scale
     expected = np.asarray(large.resize((SIDE, SIDE), shrink.FILTER)).astype(int)
     assert np.abs(pixels - expected).mean() < 3
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}])
+def test_a_small_jpeg_whole_or_damaged_is_judged_as_pillows_own_parser_does(
+    mode: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(0)
+    files = [encode(photo(*size).convert(mode), "JPEG", **options) for size in ((32, 32), (1, 1), (17, 90))]
+    assert all(jpeg.decode(content, jpeg.read(content)) for content in files)
+    for content in list(files):
+        for _ in range(100):
+            damaged = bytearray(content)
+            place = rng.randrange(2, len(content))
+            damaged[place : place + rng.randrange(2)] = bytes([rng.randrange(256)] * rng.randrange(3))
+            files.append(bytes(damaged))
+    quick = [outcome(content) for content in files]
+    monkeypatch.setattr(decoder, "_SMALL_BYTES", 0)
+    for content, found in zip(files, quick, strict=True):
+        assert np.array_equal(outcome(content), found)
 
 
 def test_a_jpeg_is_not_reduced_so_far_that_the_filter_has_nothing_left(monkeypatch: pytest.MonkeyPatch) -> None:
