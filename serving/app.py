@@ -4,8 +4,7 @@ In: Starlette requests. Out: responses. Raises `RequestError`, which the middlew
 """
 
 import json
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from starlette.requests import Request
@@ -19,7 +18,7 @@ from serving.api.router import Handler
 from serving.body.request import BodyReader, disconnected
 from serving.context import JSON_HEADERS
 from serving.errors import RequestError
-from serving.inference.pipeline import Pipeline
+from serving.inference.pipeline import Capacity, Pipeline
 from serving.limits import memory_budget
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.settings import Settings
@@ -28,24 +27,14 @@ _ENCODER: Final = json.JSONEncoder(separators=(",", ":"))  # `json.dumps` would 
 
 
 class Api:
-    """What the service answers, with all that it needs for it. One in each worker.
+    """What the service answers, with all that it needs for it. One in each worker."""
 
-    `in_flight` tells how many requests there are; without it, as many as there may be.
-    """
-
-    def __init__(
-        self,
-        classifier: Classifier,
-        settings: Settings,
-        metrics: Metrics,
-        concurrency: int,
-        in_flight: Callable[[], int] = lambda: sys.maxsize,
-    ) -> None:
+    def __init__(self, classifier: Classifier, settings: Settings, metrics: Metrics, capacity: Capacity) -> None:
         self.classifier = classifier
         self.metrics = metrics
         self._settings = settings
         self._memory = memory_budget(settings)
-        self.pipeline = Pipeline(classifier, settings, metrics, self._memory, concurrency, in_flight)
+        self.pipeline = Pipeline(classifier, settings, metrics, self._memory, capacity)
         self._samples = pages.find_samples(settings, classifier.classes)
         self._info = model_info.describe(classifier, settings.model, tuple(self._samples)).model_dump(mode="json")
         self._reader = BodyReader(settings, len(classifier.classes), self.pipeline.offload)

@@ -123,13 +123,23 @@ class MemoryBudget:
             self.decoding -= size
 
 
+def worker_count(settings: Settings) -> int:
+    """How many processes serve: as many as the settings say, or else one with a GPU, and on CPUs `cpus.processes`.
+
+    Fewer where the memory would not let each of them decode every image of the default ALEXNET_MAX_PIXELS.
+    """
+    if settings.workers or settings.gpu != "never":
+        return settings.workers or 1
+    room = (cpus.usable_memory() - _SUPERVISOR_BYTES) // (_WORKER_BYTES + _MOST_BYTES)
+    return max(1, min(cpus.processes(), room))
+
+
 def memory_budget(settings: Settings) -> MemoryBudget:
     """The budget of a worker with these settings.
 
     A limit of 0 is derived: each worker gets an equal share of what the processes themselves leave of the usable
     memory. Raises `UserError` when too little is left to decode images in.
     """
-    workers, _ = cpus.divide(settings.workers, settings.gpu != "never")
-    share = (cpus.usable_memory() - _SUPERVISOR_BYTES) // workers - _WORKER_BYTES
+    share = (cpus.usable_memory() - _SUPERVISOR_BYTES) // worker_count(settings) - _WORKER_BYTES
     limit = settings.decode_memory_limit or min(_MOST_BYTES, share)
     return MemoryBudget(limit, settings.max_held_bytes or max(settings.max_body_bytes, limit // _HELD_SHARE))

@@ -43,9 +43,19 @@ class Settings(BaseModel):
         "without it only the shipped model has samples",
     )
     workers: int = Field(
-        0, ge=0, le=1024, description="server processes; 0 takes one for every four usable CPUs, and one with a GPU"
+        0,
+        ge=0,
+        le=1024,
+        description="server processes; 0 takes one for every two usable CPUs, two on two CPUs, fewer where memory is "
+        "short, and one with a GPU",
     )
-    threads: int = Field(0, ge=0, le=1024, description="threads of ONNX Runtime in a worker; 0 divides the usable CPUs")
+    threads: int = Field(
+        0,
+        ge=0,
+        le=1024,
+        description="most threads of ONNX Runtime in a worker; 0 takes all usable CPUs, and a share of them while "
+        "other workers are busy",
+    )
     gpu: Literal["never", "prefer", "require"] = Field(
         "never", description="`require` refuses to start without a usable GPU, `prefer` runs on the CPU and reports it"
     )

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-CPUS_PER_WORKER = 4
 _GROUPS = Path("/sys/fs/cgroup")
 _OWN_GROUPS = Path("/proc/self/cgroup")
 
@@ -39,15 +38,13 @@ def memory_limit() -> int | None:
     return None if least is None or least >= _physical_memory() else least
 
 
-def divide(workers: int, gpu: bool) -> tuple[int, int]:
-    """How many processes, where `workers` is 0, and how many threads of the model in each.
+def processes() -> int:
+    """How many server processes use the CPUs best: one for every two, and on two or three CPUs two.
 
-    Python reads and answers the requests of a process on one CPU, while its model keeps about three more busy; and a
-    process has all its CPUs for a single image.
+    Python reads and answers the requests of a process on one CPU at a time, and takes about as long as the model.
     """
     usable = usable_cpus()
-    chosen = workers or (1 if gpu else max(1, usable // CPUS_PER_WORKER))
-    return chosen, max(1, usable // chosen)
+    return max(min(usable, 2), usable // 2)
 
 
 def _quotas() -> Iterator[float]:

@@ -2,7 +2,8 @@
 
 In: pixels uint8 [n, height, width, 3] of one request. Out: the model's answer for each of its images. The model runs in
 threads of its own: with one client an image is handed over once, waits for nobody and has all CPUs; with many clients
-the queue is as long as the model is slow, and concurrent runs have a CPU each, which wastes none of them.
+the queue is as long as the model is slow, and concurrent runs have a CPU each, which wastes none of them. What runs in
+other workers counts: while they are busy, a worker takes its share of the CPUs alone.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+
+from serving.scoreboard import Scoreboard
 
 Pixels = npt.NDArray[np.uint8]
 # Pixels, and whether no other run is under way, to one answer for each image.
@@ -40,10 +43,16 @@ class Item:
 
 
 class Batcher:
-    """Runs `model`, at most `runs` times at once."""
+    """Runs `model`, at most `runs` times at once in all workers together, and `share` times here whatever they do.
 
-    def __init__(self, model: Model, runs: int) -> None:
+    `scoreboard` tells what the other workers run; without one there are none.
+    """
+
+    def __init__(self, model: Model, runs: int, share: int | None = None, scoreboard: Scoreboard | None = None) -> None:
         self._model = model
+        self._runs = runs
+        self._share = runs if share is None else min(share, runs)
+        self._scoreboard = scoreboard
         self._queue: deque[Item] = deque()
         self._running = 0
         self._lock = threading.Lock()  # of both: what is discarded is not run, what runs is not discarded
@@ -67,30 +76,58 @@ class Batcher:
                 self._queue.remove(item)
         return queued
 
-    def work(self) -> None:
-        """Run what is queued, once."""
-        batch, alone = self._take()
-        if not batch:
-            return
-        for item in batch:
-            item.on_start()
-        callbacks = self._run(batch, alone)
+    def run_here(self, pixels: Pixels) -> Sequence[Any]:
+        """Run `pixels` in the calling thread, whatever runs or waits."""
         with self._lock:
-            self._running -= 1
-        if callbacks:
-            batch[0].loop.call_soon_threadsafe(_call, callbacks)  # once for all of them
+            alone = self._begin()
+        try:
+            return self._model(pixels, alone)
+        finally:
+            self._end()
+
+    def work(self) -> None:
+        """Run what is queued, until nothing is, or as many runs are under way as there may be."""
+        while True:
+            batch, alone = self._take()
+            if not batch:
+                return
+            for item in batch:
+                item.on_start()
+            callbacks = self._run(batch, alone)
+            self._end()
+            if callbacks:
+                batch[0].loop.call_soon_threadsafe(_call, callbacks)  # once for all of them
 
     def _take(self) -> tuple[list[Item], bool]:
-        """As many items as one run can hold. Each has its own call of `work`, so that what is left is run next."""
+        """As many items as one run can hold; what is left is run next, by who ends a run or is woken."""
         batch: list[Item] = []
         images = 0
         with self._lock:
+            if self._running >= max(self._share, self._runs - self._elsewhere()):
+                return batch, False
             while self._queue and images + len(self._queue[0].pixels) <= MAX_BATCH:
                 batch.append(self._queue.popleft())
                 images += len(batch[-1].pixels)
-            alone = not self._running and not self._queue
-            self._running += bool(batch)
-        return batch, alone
+            return batch, self._begin() if batch else False
+
+    def _begin(self) -> bool:
+        """Whether the run that begins has all CPUs. With the lock."""
+        alone = not self._running and not self._queue and not self._elsewhere()
+        self._running += 1
+        self._publish()
+        return alone
+
+    def _end(self) -> None:
+        with self._lock:
+            self._running -= 1
+            self._publish()
+
+    def _elsewhere(self) -> int:
+        return 0 if self._scoreboard is None else self._scoreboard.runs_elsewhere()
+
+    def _publish(self) -> None:
+        if self._scoreboard is not None:
+            self._scoreboard.set_runs(self._running)
 
     def _run(self, batch: list[Item], alone: bool) -> list[Callback]:
         try:

@@ -6,6 +6,7 @@ model runs there as well: handing it to a thread and back takes longer than it w
 else is decoded by the scheduler, while the model already runs on what is decoded.
 """
 
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from serving.inference.pending import Disconnected, PendingRequest
 from serving.inference.scheduler import Cost, Scheduler, Steps
 from serving.limits import AdmissionControl, MemoryBudget
 from serving.metrics import Metrics
+from serving.scoreboard import Scoreboard
 from serving.settings import Settings
 
 # Of one image: probabilities float32 [classes], whether it is probably none of them, and its OOD score.
@@ -47,31 +49,40 @@ class ClassifyRequest:
     top_k: int
 
 
-class Pipeline:
-    """`concurrency` threads that decode, as many runs of the model, and as much waiting as the settings say.
+@dataclass(frozen=True)
+class Capacity:
+    """`concurrency` threads that decode, and as many model runs at once, `share` of them whatever other workers do.
 
-    `in_flight` tells how many requests there are. The model is warm afterwards.
+    `in_flight` tells how many requests there are; without it, as many as there may be. `scoreboard` tells what the
+    other workers run.
+    """
+
+    concurrency: int
+    in_flight: Callable[[], int] = lambda: sys.maxsize
+    share: int | None = None
+    scoreboard: Scoreboard | None = None
+
+
+class Pipeline:
+    """Decodes and runs as much at once as `capacity` says, and lets as much wait as the settings say.
+
+    The model is warm afterwards.
     """
 
     def __init__(
-        self,
-        classifier: Classifier,
-        settings: Settings,
-        metrics: Metrics,
-        memory: MemoryBudget,
-        concurrency: int,
-        in_flight: Callable[[], int],
+        self, classifier: Classifier, settings: Settings, metrics: Metrics, memory: MemoryBudget, capacity: Capacity
     ) -> None:
         self._classifier = classifier
         self._metrics = metrics
         self._memory = memory
         self._max_pixels = settings.max_pixels
         self._time_limit = settings.time_limit
-        self._in_flight = in_flight
+        self._in_flight = capacity.in_flight
         self._quick = _seconds(classifier) < _QUICK_SECONDS
-        self._admission = AdmissionControl(concurrency + settings.queue)
-        self._scheduler = Scheduler(concurrency, memory)
-        self._batcher = Batcher(self._run_model, min(concurrency, classifier.concurrency))
+        self._admission = AdmissionControl(capacity.concurrency + settings.queue)
+        self._scheduler = Scheduler(capacity.concurrency, memory)
+        runs = min(capacity.concurrency, classifier.concurrency)
+        self._batcher = Batcher(self._run_model, runs, capacity.share, capacity.scoreboard)
 
     async def classify(
         self, request: ClassifyRequest, disconnected: Disconnected | None = None
@@ -96,7 +107,7 @@ class Pipeline:
             return [small]
         if small is not None and self._quick and self._in_flight() == 1 and not self._admission.pending:
             self._observe_wait(asked)
-            return list(self._run_model(small[None], True))
+            return list(self._batcher.run_here(small[None]))
         pending = PendingRequest(self._admission, self._scheduler, self._batcher)
         if small is not None:
             pending.infer(small[None], lambda: self._observe_wait(asked), lambda rows: _place(results, [0], rows))

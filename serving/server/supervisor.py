@@ -31,8 +31,8 @@ from circus.watcher import Watcher
 from prometheus_client.multiprocess import mark_process_dead
 
 from alexnet.errors import UserError
-from alexnet.inference import cpus
 from alexnet.paths import ROOT
+from serving.limits import worker_count
 from serving.server import CANNOT_START, FAILURE
 from serving.server.listening import drop_new_connections, why_not_bound
 from serving.settings import Settings
@@ -90,7 +90,6 @@ class Arbiter(CircusArbiter):  # type: ignore[misc]
             sys.exit(1)
 
     def _watcher(self, found: Settings) -> Watcher:
-        workers, _ = cpus.divide(found.workers, found.gpu != "never")
         arguments = ["-P", "-m", "serving.server.worker", "--fd", f"$(circus.sockets.{_SOCKET})"]
         arguments += ["--number", "$(circus.wid)", "--folder", str(self._folder)]
         arguments += ["--supervisor", str(os.getpid()), "--sha256", _sha256(found.model)]
@@ -99,7 +98,7 @@ class Arbiter(CircusArbiter):  # type: ignore[misc]
             "worker",
             shlex.quote(sys.executable),
             arguments,
-            numprocesses=workers,
+            numprocesses=worker_count(found),
             copy_env=True,
             env={"PROMETHEUS_MULTIPROC_DIR": str(self._folder / "prometheus"), "PYTHONPATH": path, **_MALLOC},
             working_dir=str(Path.cwd()),
@@ -141,7 +140,7 @@ class Arbiter(CircusArbiter):  # type: ignore[misc]
         mark_process_dead(process_pid, str(self._folder / "prometheus"))  # type: ignore[no-untyped-call]
         self._deaths.append(time.monotonic())
         storm = len(self._deaths) == _DEATHS and self._deaths[-1] - self._deaths[0] < _DEATHS_SECONDS
-        if not self._ending and (exit_code == CANNOT_START or storm):
+        if not self._ending and self._failure is None and (exit_code == CANNOT_START or storm):
             self._failure = f"{len(self._deaths)} workers ended, the last with code {exit_code}; see the log"
             with suppress(FileNotFoundError):
                 self._failure = (self._folder / FAILURE).read_text(encoding="utf-8")

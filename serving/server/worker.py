@@ -33,7 +33,10 @@ from alexnet.inference.session import installed_runtimes
 from serving import context, logs, middleware, settings
 from serving.app import Api
 from serving.errors import RequestError
+from serving.inference.pipeline import Capacity
+from serving.limits import worker_count
 from serving.metrics import Metrics
+from serving.scoreboard import Scoreboard
 from serving.server import CANNOT_START, FAILURE, bentoml_routes
 from serving.server.deadlines import watch
 from serving.server.protocol import Options, Protocol
@@ -83,10 +86,10 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def make(found: Settings, pinned: str) -> Server:
+def make(found: Settings, pinned: str, scoreboard: Scoreboard | None = None) -> Server:
     """A server whose model is warm. Raises `UserError`; `pinned` is the SHA-256 that the model must have, or empty."""
-    _, threads = cpus.divide(found.workers, found.gpu != "never")
-    classifier = Classifier(found.model, threads=found.threads or threads, gpu=found.gpu, concurrent=True)
+    usable = cpus.usable_cpus()
+    classifier = Classifier(found.model, threads=found.threads or usable, gpu=found.gpu, concurrent=True)
     if pinned and classifier.sha256 != pinned:
         raise UserError(
             f"{found.model}: another file than when the service started (SHA-256 {classifier.sha256[:12]}, not "
@@ -100,7 +103,8 @@ def make(found: Settings, pinned: str) -> Server:
     def in_flight() -> int:
         return len(server.server_state.tasks)
 
-    api = Api(classifier, found, metrics, found.concurrency or cpus.usable_cpus(), in_flight)
+    share = max(1, usable // worker_count(found))
+    api = Api(classifier, found, metrics, Capacity(found.concurrency or usable, in_flight, share, scoreboard))
     app = middleware.enclose(bentoml_routes.app(), api.handlers(), found, metrics)
 
     def refuse(error: RequestError, scope: Any) -> Response:
@@ -143,7 +147,7 @@ def main() -> None:
     try:
         found = settings.load()
         logs.configure(found.log_format)
-        server = make(found, given.sha256)
+        server = make(found, given.sha256, Scoreboard(given.folder / "scoreboard", worker_count(found)))
     except UserError as error:
         (given.folder / FAILURE).write_text(str(error), encoding="utf-8")
         sys.exit(CANNOT_START)

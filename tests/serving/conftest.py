@@ -18,6 +18,7 @@ from alexnet.inference.classifier import Classifier
 from alexnet.paths import ROOT
 from benchmarks.harness import Server, serving
 from serving.app import Api
+from serving.inference.pipeline import Capacity
 from serving.metrics import Metrics
 from serving.middleware import enclose
 from serving.settings import Settings
@@ -32,7 +33,7 @@ class App:
 
     def __init__(self, classifier: Classifier, settings: Settings, behind: ASGIApp | None) -> None:
         self.metrics = Metrics(CollectorRegistry())
-        self.api = Api(classifier, settings, self.metrics, concurrency=2)
+        self.api = Api(classifier, settings, self.metrics, Capacity(2))
         self.routes = dict(self.api.handlers())
         self.seen: list[str] = []
         self._behind = behind or PlainTextResponse("BentoML's own")
@@ -86,6 +87,7 @@ def start_service(tiny_model: Path, connections: Path) -> StartService:
             **{
                 "ALEXNET_MODEL": str(tiny_model),
                 "ALEXNET_SAMPLES": str(SAMPLES),
+                "ALEXNET_WORKERS": "1",  # limits are those of a worker
                 "ALEXNET_THREADS": "1",
                 "PYTHONPATH": os.pathsep.join(paths),
                 "AUDIT": str(connections),

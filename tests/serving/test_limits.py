@@ -1,12 +1,14 @@
 """Bounded work and bounded memory: never more requests than configured, never more bytes."""
 
+from typing import Any
+
 import pytest
 
 from alexnet.errors import UserError
 from alexnet.inference import cpus
 from serving import limits
 from serving.errors import RequestError
-from serving.limits import AdmissionControl, MemoryBudget, memory_budget
+from serving.limits import AdmissionControl, MemoryBudget, memory_budget, worker_count
 from serving.settings import Settings
 
 
@@ -118,3 +120,23 @@ def test_settings_come_before_the_memory_of_the_container(monkeypatch: pytest.Mo
     assert (memory.decode_limit, memory.max_held) == (180 * MB, 20 * MB)
     with pytest.raises(UserError, match="ALEXNET_DECODE_MEMORY_LIMIT"):
         memory_budget(Settings())
+
+
+@pytest.mark.parametrize(
+    ("usable", "options", "expected"),
+    [
+        (16_000 * MB, {}, 4),
+        (2_100 * MB, {}, 3),
+        (512 * MB, {}, 1),
+        (64 * MB, {}, 1),
+        (512 * MB, {"workers": 2}, 2),
+        (16_000 * MB, {"gpu": "prefer"}, 1),
+        (16_000 * MB, {"gpu": "prefer", "workers": 3}, 3),
+    ],
+)
+def test_there_are_as_many_workers_as_cpus_and_memory_allow(
+    usable: int, options: dict[str, Any], expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpus, "usable_memory", lambda: usable)
+    monkeypatch.setattr(cpus, "usable_cpus", lambda: 8)
+    assert worker_count(Settings(**options)) == expected

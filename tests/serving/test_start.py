@@ -73,7 +73,7 @@ def damaged(kind: str, folder: Path) -> Path:
 @pytest.mark.parametrize("kind", ["missing", "cut short", "without metadata"])
 def test_a_missing_cut_or_unlabelled_model_is_one_line_and_a_non_zero_exit(kind: str, tmp_path: Path) -> None:
     path = damaged(kind, tmp_path)
-    code, line = failed_start(tmp_path, ALEXNET_MODEL=str(path))
+    code, line = failed_start(tmp_path, ALEXNET_MODEL=str(path), ALEXNET_WORKERS="2")  # both of which say it
     assert code != 0
     assert len(line.splitlines()) == 1
     assert str(path) in line
@@ -132,12 +132,18 @@ def test_a_preferred_gpu_that_is_missing_is_said_everywhere_and_threads_follow_t
 
 
 @pytest.mark.parametrize(("allowed", "workers", "expected"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (1, 4, 1)])
-def test_workers_share_the_usable_cpus(allowed: int, workers: int, expected: int, tiny_model: Path) -> None:
+def test_workers_have_all_cpus_and_share_them_when_busy(
+    allowed: int, workers: int, expected: int, tiny_model: Path
+) -> None:
     code = f"import alexnet.inference.cpus as c; c.usable_cpus = lambda: {allowed}\n"
-    code += "from alexnet.inference import classifier\nfound = []\nmake = classifier.Classifier.__init__\n"
-    code += "classifier.Classifier.__init__ = lambda *a, **k: found.append(k['threads']) or make(*a, **k)\n"
-    code += "from serving import settings\nfrom serving.server import worker\nworker.make(settings.load(), '')\n"
-    assert imported(code + "print(*found)", tiny_model, ALEXNET_WORKERS=str(workers)) == str(expected)
+    code += "from serving import app, settings\nfrom serving.server import worker\nfound = []\n"
+    code += (
+        "worker.Api.__init__ = lambda self, classifier, _, metrics, capacity: found.append((classifier, capacity))\n"
+    )
+    code += "worker.Api.handlers = lambda _: {}\nworker.make(settings.load(), '')\n((classifier, capacity),) = found\n"
+    code += "print(classifier.threads, capacity.concurrency, capacity.share)"
+    found = imported(code, tiny_model, ALEXNET_WORKERS=str(workers))
+    assert found == f"{allowed} {allowed} {expected}"
 
 
 def test_the_process_that_starts_the_workers_loads_neither_the_model_nor_its_runtime(tiny_model: Path) -> None:

@@ -93,10 +93,11 @@ def test_the_service_answers_the_same(tiny: Path, tmp_path: Path, mixed: Path) -
     from prometheus_client import CollectorRegistry
 
     from serving.app import Api
+    from serving.inference.pipeline import Capacity
     from serving.metrics import Metrics
     from serving.settings import Settings
 
-    api = Api(Classifier(tiny, threads=1), Settings(), Metrics(CollectorRegistry()), concurrency=1)
+    api = Api(Classifier(tiny, threads=1), Settings(), Metrics(CollectorRegistry()), Capacity(1))
     rows = predict(tiny, tmp_path / "out.csv", mixed)
     for row in rows:
         if row["error"] in ("unreadable_file", "damaged_parquet", "body_too_large"):

@@ -60,25 +60,12 @@ def test_a_system_without_affinity_counts_its_cpus(machine: Path, monkeypatch: p
     assert cpus.usable_cpus() == 1
 
 
-@pytest.mark.parametrize(
-    ("usable", "workers", "gpu", "expected"),
-    [
-        (1, 0, False, (1, 1)),
-        (2, 0, False, (1, 2)),
-        (7, 0, False, (1, 7)),
-        (8, 0, False, (2, 4)),
-        (64, 0, False, (16, 4)),
-        (64, 0, True, (1, 64)),
-        (8, 1, False, (1, 8)),
-        (8, 3, False, (3, 2)),
-        (1, 4, False, (4, 1)),
-    ],
-)
-def test_processes_and_threads_choose_themselves(
-    usable: int, workers: int, gpu: bool, expected: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("usable", "expected"), [(1, 1), (2, 2), (3, 2), (4, 2), (7, 3), (8, 4), (64, 32)])
+def test_there_is_a_process_for_every_two_cpus_and_two_on_two(
+    usable: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(cpus, "usable_cpus", lambda: usable)
-    assert cpus.divide(workers, gpu) == expected
+    assert cpus.processes() == expected
 
 
 @pytest.mark.parametrize(

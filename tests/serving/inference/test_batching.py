@@ -165,3 +165,52 @@ def test_its_threads_end_with_it(model: Model) -> None:
     for thread in own:
         thread.join(SECONDS)
         assert not thread.is_alive()
+
+
+class OtherWorkers:
+    """A scoreboard on which other workers have so many runs."""
+
+    def __init__(self, runs: int) -> None:
+        self.runs = runs
+        self.own: list[int] = []
+
+    def runs_elsewhere(self) -> int:
+        return self.runs
+
+    def set_runs(self, count: int) -> None:
+        self.own.append(count)
+
+
+@pytest.mark.parametrize(("elsewhere", "at_once", "alone"), [(0, 2, True), (1, 1, False), (2, 1, False)])
+def test_while_other_workers_are_busy_one_takes_its_share(
+    model: Model, elsewhere: int, at_once: int, alone: bool
+) -> None:
+    board: Any = OtherWorkers(elsewhere)
+
+    async def main() -> None:
+        batcher = Batcher(model, 2, 1, board)
+        futures = [submit(batcher, 1)[1]]
+        await until(lambda: model.runs)
+        futures.append(submit(batcher, 2)[1])
+        futures.append(submit(batcher, 3)[1])
+        await until(lambda: len(model.runs) == at_once)
+        await asyncio.sleep(0.1)
+        assert len(model.runs) == at_once
+        model.release.set()
+        assert await asyncio.gather(*futures) == [[1], [2], [3]]
+
+    asyncio.run(main())
+    assert model.alone[0] is alone
+    assert max(board.own) == at_once
+    assert board.own[-1] == 0
+
+
+def test_a_run_in_the_callers_thread_is_counted_as_any_other(model: Model) -> None:
+    model.release.set()
+    board: Any = OtherWorkers(0)
+    batcher = Batcher(model, 2, 1, board)
+    assert batcher.run_here(pixels(7)) == [7]
+    with pytest.raises(ZeroDivisionError):
+        batcher.run_here(pixels(13))
+    assert board.own == [1, 0, 1, 0]
+    assert model.alone == [True, True]

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from alexnet.inference.classifier import Classifier
 from serving.errors import RequestError
 from serving.inference import pipeline
-from serving.inference.pipeline import ClassifyRequest, Pipeline
+from serving.inference.pipeline import Capacity, ClassifyRequest, Pipeline
 from serving.limits import memory_budget
 from serving.metrics import Metrics
 from serving.settings import Settings
@@ -59,7 +59,7 @@ def make_pipeline(
     classifier: Classifier, settings: Settings, in_flight: Callable[[], int] = lambda: 1, threads: int = 2
 ) -> Pipeline:
     metrics = Metrics(CollectorRegistry())
-    return Pipeline(classifier, settings, metrics, memory_budget(settings), threads, in_flight)
+    return Pipeline(classifier, settings, metrics, memory_budget(settings), Capacity(threads, in_flight))
 
 
 HERE = threading.current_thread().name.partition("-")[0]

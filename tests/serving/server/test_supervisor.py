@@ -210,6 +210,7 @@ def test_bentoml_serve_starts_the_same_service_and_says_what_of_its_configuratio
     command = [sys.executable, "-m", "bentoml", "serve", "--host", "127.0.0.1", "--port", PORT]
     settings = {
         "ALEXNET_MODEL": str(tiny_model),
+        "ALEXNET_WORKERS": "1",
         "BENTOML_CONFIG_OPTIONS": "services.http.cors.enabled=true services.traffic.max_concurrency=3",
         "BENTOML_TIMEOUT": "7",
     }
