@@ -1,8 +1,9 @@
 """The card of a model: what its file and its `metrics.json` say, as a page for people.
 
 In: a folder with `model.onnx` and `metrics.json`, and the test images. Out: `README.md`, with the front matter that
-model hubs read (https://huggingface.co/docs/hub/model-cards), and `hardest.png` in that folder. The page follows from
-the two files alone (its text is card.md.j2); the images are for the plot. Needs Jinja2 and matplotlib.
+model hubs read (https://huggingface.co/docs/hub/model-cards), `config.json` with the labels, and `hardest.png`. The
+page follows from the two files alone (its text is card.md.j2); the images are for the plot. Needs Jinja2 and
+matplotlib.
 """
 
 from collections.abc import Callable
@@ -24,6 +25,7 @@ from alexnet.markdown import enumerate_words
 MODEL: Final = "model.onnx"
 PAGE: Final = "README.md"
 HARDEST: Final = "hardest.png"
+CONFIG: Final = "config.json"
 
 _TEMPLATE: Final = "card.md.j2"
 _BATCH: Final = 256
@@ -66,7 +68,23 @@ def card(folder: Path, data_root: Path) -> Path:
     plots.plot_samples(folder / HARDEST, samples)
     with files.replacing(folder / PAGE) as partial:
         partial.write_text(page, encoding="utf-8")
+    write_config(folder, classifier)
     return folder / PAGE
+
+
+def write_config(folder: Path, classifier: Classifier) -> None:
+    """Write `config.json`, in which model hubs look for labels and image size; a run's own file of that name stays."""
+    path = folder / CONFIG
+    if path.exists() and "id2label" not in path.read_text(encoding="utf-8"):
+        return
+    config = {
+        "model_type": "alexnet",
+        "image_size": classifier.image_shape[0],
+        "num_channels": 3,
+        "id2label": {str(place): name for place, name in enumerate(classifier.classes)},
+        "label2id": {name: place for place, name in enumerate(classifier.classes)},
+    }
+    files.write_json(path, config)
 
 
 def render(folder: Path) -> str:

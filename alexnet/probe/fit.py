@@ -66,7 +66,7 @@ def fit(data: Path, output: Path, side: int, seed: int) -> Fitted:
     dataset.prepare()
     part, classes = dataset.train, dataset.classes
     labels = part.images.labels
-    features = embeddings.extract(part.images.pixels)
+    features = embeddings.extract_cached(part, data)
     took = time.perf_counter() - start
     print(f"features: {len(labels)} images of {len(classes)} classes at {side} x {side} pixels, {took:.0f} s")
 

@@ -23,6 +23,7 @@ from alexnet.probe.ood import GRID, NearestMean
 
 SMALLEST: Final = 63  # pixels a side: below, nothing is left for the last pooling
 
+_CHANNELS: Final = 256  # of the last convolution
 _Constants = dict[str, npt.NDArray[Any]]
 
 
@@ -48,7 +49,6 @@ def features(side: int, weights: Weights | None = None) -> onnx.ModelProto:
     if weights is not None:
         convolutions.replace(model, weights)
     graph = model.graph
-    channels = graph.output[0].type.tensor_type.shape.dim[1].dim_value
     _add(
         graph,
         [
@@ -60,8 +60,13 @@ def features(side: int, weights: Weights | None = None) -> onnx.ModelProto:
     )
     del graph.input[:], graph.output[:]
     graph.input.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", side, side, 3]))
-    graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", channels * GRID**2]))
+    graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", width()]))
     return model
+
+
+def width() -> int:
+    """How many values an embedding has."""
+    return _CHANNELS * GRID**2
 
 
 def classifier(side: int, head: Head, metadata: ModelMetadata, weights: Weights | None = None) -> onnx.ModelProto:

@@ -19,7 +19,7 @@ from alexnet.evaluation.metrics import Metrics
 from alexnet.evaluation.model_card import HARDEST
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode
-from alexnet.paths import ROOT
+from alexnet.paths import MODEL, ROOT
 
 SHIPPED = ROOT / "models" / "alexnet"
 
@@ -132,3 +132,15 @@ def test_what_it_needs_is_named(folder: Path, data_root: Path, monkeypatch: pyte
     monkeypatch.delattr("alexnet.evaluation.plots", raising=False)
     with pytest.raises(ImportError, match=name):
         model_card.card(folder, data_root)
+
+
+def test_the_shipped_labels_are_those_of_the_file() -> None:
+    config = json.loads((MODEL.parent / "config.json").read_text())
+    assert list(config["id2label"].values()) == list(Classifier(MODEL).classes)
+    assert config["image_size"] == 32
+
+
+def test_the_configuration_of_a_run_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"run": "first"}')
+    model_card.write_config(tmp_path, Classifier(MODEL))
+    assert json.loads((tmp_path / "config.json").read_text()) == {"run": "first"}

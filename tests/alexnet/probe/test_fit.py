@@ -54,6 +54,8 @@ def test_one_command_gives_a_measured_model(fitted: Path, photos: Path) -> None:
     assert sum(item.label == "ship" for item in found) >= 5
     assert "linear probe" in (fitted / "README.md").read_text()
     assert (fitted / "confusion.png").exists()
+    assert "license: unknown" in (fitted / "README.md").read_text()
+    assert json.loads((fitted / "config.json").read_text())["id2label"] == {"0": "frog", "1": "ship"}
 
 
 def test_a_folder_stands_for_its_model(fitted: Path, photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
