@@ -25,7 +25,6 @@ from alexnet.inference.shrink import JPEG_MARGIN, read_orientation, to_pixels
 MAX_SIDE: Final = 1 << 18  # of a PNG or BMP file; the other formats allow no more than 65,535
 
 _STRIP_PIXELS: Final = 1 << 16
-_SMALL_BYTES: Final = 1 << 14  # of a JPEG file whose parsing would take a good part of the time
 # What a JPEG decoder may be given after the last scan: nothing of it counts where that scan is whole.
 _TAILS: Final = (b"\x55" * 64, b"\xaa" * 64)
 
@@ -81,10 +80,10 @@ def _load(content: bytes, header: Header, height: int, width: int) -> Iterator[I
     if header.webp is not None and webp.can_decode(header.webp):
         yield webp.decode(content, header.webp)
         return
-    if header.jpeg is not None and len(content) <= _SMALL_BYTES and jpeg_scale(header, height, width) == 1:
-        small = jpeg.decode(content, header.jpeg)
-        if small is not None:
-            yield small
+    if header.jpeg is not None:
+        plain = jpeg.decode(content, header.jpeg, jpeg_scale(header, height, width))
+        if plain is not None:
+            yield plain
             return
     box, size = header.box, (header.width, header.height)
     if header.png is not None:

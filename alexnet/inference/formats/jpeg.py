@@ -1,7 +1,7 @@
 """JPEG files as far as their markers tell: size, coding process, scans (ITU-T T.81, annex B).
 
 In: the bytes of a JPEG file. Out: its frame header, in time that is bounded by the number of its markers; and the image
-of a small and simple one.
+of an ordinary one.
 """
 
 import re
@@ -38,7 +38,8 @@ _START_OF_FRAME: Final = frozenset((0xC0, 0xC1, 0xC9, *_PROGRESSIVE, *_UNSUPPORT
 _ALONE: Final = frozenset((0x00, 0x01, *range(0xD0, 0xD9)))  # markers without a segment
 _COMMON: Final = frozenset((0xC4, 0xDB, 0xDD, 0xFE, *range(0xE0, 0xF0)))  # DHT, DQT, DRI, COM and APP0 to APP15
 _MODES: Final = {1: "L", 3: "RGB"}
-_EXIF: Final = b"Exif\0"
+_APP1: Final = 0xE1
+_EXIF: Final = b"Exif\0\0"
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class Jpeg:
 
     `first_scan` is where the first scan's marker stands, `scans` how many there are, `ended` whether an end marker
     follows. `buffered` says whether the decoder holds the coefficients of the whole image, because the components come
-    in several scans. `plain` says that before the first scan there are a frame header and common segments alone, which
-    every parser reads in the same way.
+    in several scans; scans of other files are not counted. `plain` says that before the first scan there are a frame
+    header and common segments alone, which every parser reads in the same way. `exif` is the Exif data, if any.
     """
 
     width: int
@@ -60,6 +61,7 @@ class Jpeg:
     ended: bool
     buffered: bool
     plain: bool
+    exif: bytes
 
     def coefficients(self) -> int:
         """How many coefficients all components have, in whole blocks of 8 by 8."""
@@ -76,7 +78,7 @@ def read(content: bytes) -> Jpeg:
     coding process that is not read, `too_complex` for too many segments or scans.
     """
     frame: tuple[int, int, int, dict[int, tuple[int, int]]] | None = None
-    place, plain = 2, True
+    place, plain, exif = 2, True, b""
     for _ in range(_MAX_SEGMENTS):
         marker = content[place : place + 2]
         if len(marker) < 2 or marker[0] != 0xFF:
@@ -86,10 +88,12 @@ def read(content: bytes) -> Jpeg:
                 raise ValueError("no frame before the first scan")
             kind, width, height, sampling = frame
             components = content[place + 4] if place + 4 < len(content) else 0
-            scans, ended = _count_scans(content, place, width * height), content.find(EOI, place) >= 0
             progressive = kind in _PROGRESSIVE
             buffered = progressive or components < len(sampling)
-            return Jpeg(width, height, sampling, progressive, place, scans, ended, buffered, plain)
+            # A decoder stops after a first scan that has everything.
+            scans = _count_scans(content, place, width * height) if buffered else 1
+            ended = content.rfind(EOI, place) >= 0  # from the end, where it mostly is
+            return Jpeg(width, height, sampling, progressive, place, scans, ended, buffered, plain, exif)
         if marker[1] == 0xFF:  # a fill byte
             place, plain = place + 1, False
         elif marker[1] in _ALONE:
@@ -103,23 +107,31 @@ def read(content: bytes) -> Jpeg:
             (length,) = struct.unpack_from(">H", content, place + 2) if place + 4 <= len(content) else (0,)
             if length < 2:
                 raise ValueError("a segment without a length")
+            if marker[1] == _APP1 and content.startswith(_EXIF, place + 4):
+                part = content[place + 4 : place + 2 + length]
+                exif = exif + part[len(_EXIF) :] if exif else part  # large data come in several segments
             place += 2 + length
     raise ImageError("too_complex", f"The JPEG file has more than {_MAX_SEGMENTS:,} segments; save it again.")
 
 
-def decode(content: bytes, found: Jpeg) -> Image.Image | None:
-    """The image of a plain file, grey or RGB at its full size, in half of the time that Pillow's own parser takes.
+def decode(content: bytes, found: Jpeg, scale: int) -> Image.Image | None:
+    """The image of a plain file, grey or RGB, reduced by `scale`, with its Exif data in `info`.
 
-    None for a file that needs that one: of another kind, with Exif data, or damaged. Pillow's decoder writes as many
-    pixels as libjpeg finds, so the size must be certain: hence `plain`.
+    Pillow's own parser takes half of the time of a small file, and decodes a large one in pieces of 64 kB, after each
+    of which a thread waits for the GIL. None for a file that needs it: of another kind, or damaged. Pillow's decoder
+    writes as many pixels as libjpeg finds, so the size must be certain: hence `plain`.
     """
     mode = _MODES.get(len(found.sampling))
-    if mode is None or not found.plain or content.find(_EXIF, 0, found.first_scan) >= 0:
+    if mode is None or not found.plain:
         return None
+    size = (-(-found.width // scale), -(-found.height // scale))
     try:
-        return Image.frombytes(mode, (found.width, found.height), content, "jpeg", mode, "")
+        image = Image.frombytes(mode, size, content, "jpeg", mode, "", scale, 0)
     except (OSError, ValueError):
         return None
+    if found.exif:
+        image.info["exif"] = found.exif
+    return image
 
 
 def lacks_only_end(content: bytes, found: Jpeg) -> bool:
