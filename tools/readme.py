@@ -18,7 +18,7 @@ from alexnet.markdown import megabytes, replace_section
 from alexnet.paths import ROOT
 from serving.app import Api
 from serving.errors import RequestError
-from serving.inference.pipeline import ClassifyRequest
+from serving.inference.pipeline import Capacity, ClassifyRequest
 from serving.metrics import Metrics
 from serving.settings import Settings
 
@@ -37,7 +37,7 @@ def render(text: str) -> str:
 
 def _answer() -> str:
     classifier = _classifier()
-    api = Api(classifier, Settings(), Metrics(CollectorRegistry()), concurrency=1)
+    api = Api(classifier, Settings(), Metrics(CollectorRegistry()), Capacity(1))
     (answer,) = asyncio.run(api.pipeline.classify(ClassifyRequest([EXAMPLE.read_bytes()], TOP_K)))
     assert not isinstance(answer, RequestError)
     described = answer.describe()
