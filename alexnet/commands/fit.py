@@ -45,7 +45,8 @@ def fit(
     ] = 0,
 ) -> None:
     """Make a model of your own photos in a minute: fit it, export it, measure it, describe it."""
-    from alexnet.evaluation import evaluate
+    from alexnet.evaluation import evaluate, model_card
+    from alexnet.inference.classifier import Classifier
     from alexnet.probe import fit as probe
 
     start = time.perf_counter()
@@ -61,6 +62,7 @@ def fit(
     else:
         given = {"image_size": image_size, "seed": seed, **({} if epochs is None else {"epochs": epochs})}
         _fine_tune(fitted, photos, folder, given)
+    model_card.write_config(folder, Classifier(fitted.model))
     if _has_test(photos):
         evaluate.evaluate(evaluate.Request(fitted.model, photos, folder, batch_size=16))
         _write_card(folder, photos)
@@ -99,5 +101,6 @@ def _write_card(folder: Path, photos: Path) -> None:
 
     try:
         print(f"card: {model_card.card(folder, photos)}")
-    except UserError as error:  # without the extra `evaluate`
-        print(f"no card: {error}")
+    except ImportError as error:
+        name = (error.name or "").partition(".")[0]
+        print(f"no card: it needs {name}: pip install 'alexnet-cifar10[evaluate]'")

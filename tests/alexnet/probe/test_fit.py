@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from alexnet import evaluation
 from alexnet.cli import main
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.decode import decode
@@ -144,3 +145,22 @@ def test_fitting_imports_no_torch(photos: Path, tmp_path: Path) -> None:
         "assert not {'torch', 'scipy', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("module", ["jinja2", "matplotlib"])
+def test_without_the_extra_the_card_is_left_out(
+    module: str,
+    photos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == module or name == "alexnet.evaluation.plots"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr(evaluation, "plots", raising=False)
+    monkeypatch.setitem(sys.modules, module, None)
+    assert main(["fit", str(photos), "--image-size", SIZE, "--epochs", "0", "--output", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert f"no card: it needs {module}: pip install 'alexnet-cifar10[evaluate]'" in said
+    assert said.splitlines()[-1].startswith("done in ")
+    assert json.loads((tmp_path / "config.json").read_text())["image_size"] == int(SIZE)
