@@ -26,8 +26,7 @@ class Settings(BaseModel):
 
     network: Literal["alexnet", "pooled", "teacher"] = Field(
         "alexnet",
-        description="AlexNet; its convolutions with pooling and one linear layer, for images of any size; or the "
-        "network that AlexNet is distilled from",
+        description="AlexNet; pooled: its convolutions and one linear layer; or the network it is distilled from",
     )
     image_size: int = Field(
         _CIFAR10, ge=32, le=1024, description="side in pixels to which images of a folder are decoded (network pooled)"
@@ -93,8 +92,8 @@ class Settings(BaseModel):
     )
     init: str = Field(
         "imagenet",
-        description="initial weights: imagenet (torchvision's), none, a .safetensors file, the .pt of another run; of "
-        "network pooled, the .onnx of `alexnet fit`",
+        description="initial weights: imagenet (torchvision's), none, a .safetensors file, or the .pt of another run; "
+        "pooled takes a .onnx",
     )
     patience: int = Field(
         0, ge=0, description="end after so many epochs without a higher validation accuracy; 0 turns it off"

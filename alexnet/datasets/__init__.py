@@ -46,7 +46,7 @@ def open(root: Path, *, download: bool = False, side: int = cifar10.SIDE) -> Dat
             return Cifar10(root, folder)
         if (parts := folders.find_parts(root)) is not None:
             return ImageFolder(root, parts, side)
-    elif root.exists():
+    elif root.exists() and not root.is_dir():  # a download beside this one may just have made it
         raise UserError(f"--data {root} is a file", "unpack it if it is an archive, and give the folder")
     if download:
         return Cifar10(root, fetch_cifar10(root))
