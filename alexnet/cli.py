@@ -189,7 +189,9 @@ def _explain_missing(error: ImportError) -> str:
     name = cause.name.partition(".")[0] if isinstance(cause, ModuleNotFoundError) and cause.name else ""
     if name in _EXTRAS:
         return f"this needs {name}: pip install 'alexnet-cifar10[{_EXTRAS[name]}]'"
-    return f"{name or 'a package'} cannot be imported ({error}); install it again"
+    if name:  # what every installation has, but that of a service
+        return f"this needs {name}: pip install alexnet-cifar10"
+    return f"a package cannot be imported ({error}); install it again"
 
 
 def _escape_what_cannot_be_encoded() -> None:

@@ -67,7 +67,7 @@ class _Run:
     def has_no_more_patience(self) -> bool:
         """Whether the validation accuracy has not risen for as many epochs as the settings allow."""
         found = [epoch.validation_accuracy or 0.0 for epoch in self.epochs]
-        return 0 < self.settings.patience <= len(found) - 1 - found.index(max(found))
+        return bool(found) and 0 < self.settings.patience <= len(found) - 1 - found.index(max(found))
 
 
 def start(
@@ -193,6 +193,8 @@ def _fit_epochs(run: _Run, training_set: TrainingSet, validation: Images) -> Non
             bar.advance(task)
 
         for epoch in range(len(run.epochs) + 1, settings.epochs + 1):
+            if run.has_no_more_patience():  # also of a run that has ended and is resumed
+                break
             bar.update(task, description=f"epoch {epoch}/{settings.epochs}")
             started = time.perf_counter()
             training = work.epoch(epoch, advance)
@@ -209,8 +211,6 @@ def _fit_epochs(run: _Run, training_set: TrainingSet, validation: Images) -> Non
             _save(run)
             if run.group.first:
                 print(progress.describe(run.epochs[-1], settings.epochs), flush=True)
-            if run.has_no_more_patience():
-                break
 
 
 def _ask_once(run: _Run, teachers: Teachers, training_set: TrainingSet, autocast: torch.autocast) -> torch.Tensor:

@@ -20,7 +20,7 @@ def serve(
     port: Annotated[int, Parameter(validator=Number(gte=1, lte=65_535), help="port to listen on")] = 3000,
     workers: Annotated[
         int | None,
-        Parameter(validator=Number(gte=0), help="processes; by default ALEXNET_WORKERS, or one for four CPUs"),
+        Parameter(validator=Number(gte=0), help="processes; by default ALEXNET_WORKERS, or one for every two CPUs"),
     ] = None,
 ) -> None:
     """Start the HTTP service, as `bentoml serve` does; environment variables set the rest (docs/guide/api.md)."""

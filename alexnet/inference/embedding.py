@@ -12,7 +12,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper
 
-from alexnet.inference.session import Gpu, open_session
+from alexnet.inference.session import Gpu, open_session, run
 
 Embed = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
@@ -34,7 +34,7 @@ def open_embedding(content: bytes, threads: int, gpu: Gpu) -> Embed | None:
     session = open_session(model.SerializeToString(), threads, gpu)
 
     def embed(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        embedding: npt.NDArray[np.float32] = session.run(None, {"pixels": pixels})[0]
+        (embedding,) = run(session, [found], pixels)
         return embedding
 
     return embed

@@ -45,10 +45,9 @@ def extract_cached(part: Part, root: Path) -> Floats:
     """The embeddings of the images of a part, as `extract` gives them; in `root` lies the file that keeps them."""
     pixels, side = part.images.pixels, part.images.pixels.shape[1]
     views = 2 if len(pixels) <= _MOST_MIRRORED else 1
-    width = graph.width()
-    cache = Cache(root / f".features-{side}-{views}-{files.sha256(FEATURES)[:12]}", (views, width))
+    cache = Cache(root / f".features-{side}-{views}-{files.sha256(FEATURES)[:12]}", (views, graph.EMBEDDING))
     missing = cache.missing(part.digests)
-    embeddings = np.empty((len(pixels), views, width), np.float32)
+    embeddings = np.empty((len(pixels), views, graph.EMBEDDING), np.float32)
     cache.fill(part.digests, embeddings)
     if not len(missing):
         print(f"features of {len(pixels):,} images: all are cached")

@@ -23,7 +23,7 @@ from alexnet.probe.ood import GRID, NearestMean
 
 SMALLEST: Final = 63  # pixels a side: below, nothing is left for the last pooling
 
-_CHANNELS: Final = 256  # of the last convolution
+EMBEDDING: Final = 256 * GRID**2  # values: channels of the last convolution, in each part of the image
 _Constants = dict[str, npt.NDArray[Any]]
 
 
@@ -60,13 +60,8 @@ def features(side: int, weights: Weights | None = None) -> onnx.ModelProto:
     )
     del graph.input[:], graph.output[:]
     graph.input.append(helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", side, side, 3]))
-    graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", width()]))
+    graph.output.append(helper.make_tensor_value_info("embedding", TensorProto.FLOAT, ["N", EMBEDDING]))
     return model
-
-
-def width() -> int:
-    """How many values an embedding has."""
-    return _CHANNELS * GRID**2
 
 
 def classifier(side: int, head: Head, metadata: ModelMetadata, weights: Weights | None = None) -> onnx.ModelProto:

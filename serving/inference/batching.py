@@ -84,6 +84,8 @@ class Batcher:
             return self._model(pixels, alone)
         finally:
             self._end()
+            if self._queue:  # a thread that was woken meanwhile may have left this to the run that has ended
+                self._wake.put(True)
 
     def work(self) -> None:
         """Run what is queued, until nothing is, or as many runs are under way as there may be."""

@@ -240,6 +240,7 @@ def test_a_recipe_and_a_flag_are_checked_together(tmp_path: Path, capsys: pytest
         (["compress", "run"], 1, "this needs training: pip install 'alexnet-cifar10[train]'"),
         (["report"], 1, "this needs training: pip install 'alexnet-cifar10[train]'"),
         (["serve"], 1, "this needs serving: pip install 'alexnet-cifar10[serve]'"),
+        (["fit", "photos"], 1, "this needs onnx: pip install alexnet-cifar10"),
         (["--help"], 0, ""),
         (["predict", "--help"], 0, ""),
         (["evaluate", "--help"], 0, ""),
@@ -248,12 +249,12 @@ def test_a_recipe_and_a_flag_are_checked_together(tmp_path: Path, capsys: pytest
         (["evaluate", "--data", "absent"], 1, "--data absent: no such folder"),
     ],
 )
-def test_without_training_and_serving_the_others_answer(
+def test_without_training_serving_and_onnx_the_others_answer(
     tmp_path: Path, arguments: list[str], code: int, complaint: str
 ) -> None:
     cat = FIXTURE / "cat" / "00000.png"
     given = [item.format(cat=cat) for item in arguments]
-    absent = ("training", "serving", "torch", "bentoml")
+    absent = ("training", "serving", "torch", "bentoml", "onnx")
     script = f"import sys; sys.modules |= dict.fromkeys({absent}); sys.path.insert(0, {str(ROOT)!r}); "
     done = _run("-c", f"{script}from alexnet.cli import main; sys.exit(main(sys.argv[1:]))", *given, cwd=tmp_path)
     assert done.returncode == code, done.stderr

@@ -4,6 +4,7 @@ In: an image folder and what `alexnet fit` found. Out: the fine-tuned model file
 line that says why.
 """
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -20,6 +21,7 @@ from alexnet.probe.embeddings import describe_time
 from alexnet.probe.fit import Fitted
 from training import checkpoint, recipes, trainer
 from training.fine_tuning import export
+from training.settings import Settings
 
 _RECIPE: Final = "custom"
 _STEP_COST: Final = 2.5  # training on an image against its two views' features, both on a CPU
@@ -44,7 +46,7 @@ class Choice:
 def fine_tune(fitted: Fitted, photos: Path, folder: Path, given: dict[str, Any]) -> Choice:
     """Train in `folder`, or resume what is there; `given` are settings beside the recipe's.
 
-    Raises `UserError` as training does.
+    Raises `UserError` as training does. A run of other photos or settings is replaced.
     """
     dataset = datasets.open(photos, side=given["image_size"])
     assert isinstance(dataset, ImageFolder)
@@ -52,11 +54,7 @@ def fine_tune(fitted: Fitted, photos: Path, folder: Path, given: dict[str, Any])
     settings = recipes.settings(_RECIPE, {"class_weights": is_imbalanced(counts), **given})
     seconds = settings.epochs * fitted.seconds * _STEP_COST
     print(f"fine-tuning: {settings.epochs} epochs, about {describe_time(seconds)} without a GPU", flush=True)
-    if (folder / checkpoint.LAST).exists():
-        if len(checkpoint.load(folder / checkpoint.LAST).epochs) < settings.epochs:
-            trainer.resume(folder, photos, settings.epochs)
-    else:
-        trainer.start(settings, photos, folder, exactly=False)
+    _train(dataset, photos, folder, settings)
     model = export.export(folder, photos, folder / "model.onnx")
     used = checkpoint.load(folder).settings
     held_out = dataset.held_out(used.validation_images, used.seed)
@@ -69,6 +67,21 @@ def fine_tune(fitted: Fitted, photos: Path, folder: Path, given: dict[str, Any])
     else:
         probe = _probe_accuracy(fitted, held_out)
     return Choice(probe, accuracy, len(validation), model)
+
+
+def _train(dataset: ImageFolder, photos: Path, folder: Path, settings: Settings) -> None:
+    """Resume the run in `folder`; one of other photos or settings is replaced."""
+    last = folder / checkpoint.LAST
+    if last.exists():
+        saved = checkpoint.load(last)
+        same = saved.settings.replace(epochs=settings.epochs, validation_images=settings.validation_images) == settings
+        if same and saved.trained == dataset.fingerprint:
+            if len(saved.epochs) < settings.epochs:
+                trainer.resume(folder, photos, settings.epochs)
+            return
+        print(f"fine-tuning: the run in {folder} is of other photos or settings, and is replaced", flush=True)
+        shutil.rmtree(folder)
+    trainer.start(settings, photos, folder, exactly=False)
 
 
 def _probe_accuracy(fitted: Fitted, held_out: npt.NDArray[np.bool_]) -> float:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from alexnet.datasets.cifar10 import SIDE
+from alexnet.probe.ood import GRID
 
 # The statistics that torchvision's ImageNet weights were trained with, for values from 0 to 1:
 # https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.alexnet.html
@@ -22,7 +23,6 @@ _CHANNELS: Final = (64, 192, 384, 256, 256)  # of the five convolutions
 _HIDDEN: Final = 4096  # units of each of the two large linear layers
 _POOLED: Final = 6  # side of the feature maps that the linear layers see
 _POOLED_FUSED: Final = 3  # the same where the maps are no larger: pooling to 6 would only repeat them
-_GRID: Final = 3  # side of the pooled maps that a single linear layer sees
 
 
 class Preprocess(nn.Module):
@@ -102,8 +102,8 @@ class PooledAlexNet(nn.Module):
         self.preprocess = Preprocess(image_size)
         channels = [round(width * count) for count in _CHANNELS]
         features = _features(nn.Conv2d(3, channels[0], 11, stride=STEM_STRIDE, padding=2), channels)
-        classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1] * _GRID**2, classes))
-        self.network = _Layers(features, _GRID, classifier)
+        classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1] * GRID**2, classes))
+        self.network = _Layers(features, GRID, classifier)
 
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.network(self.preprocess.normalize(pixels))

@@ -214,3 +214,17 @@ def test_a_run_in_the_callers_thread_is_counted_as_any_other(model: Model) -> No
         batcher.run_here(pixels(13))
     assert board.own == [1, 0, 1, 0]
     assert model.alone == [True, True]
+
+
+def test_what_arrives_during_a_run_in_the_callers_thread_is_run_after_it(model: Model) -> None:
+    async def main() -> None:
+        batcher = Batcher(model, 1)
+        here = asyncio.create_task(asyncio.to_thread(batcher.run_here, pixels(7)))
+        await until(lambda: model.runs)
+        _, future = submit(batcher, 8)
+        await asyncio.sleep(0.1)  # the model's thread is woken, and finds that no more may run
+        model.release.set()
+        assert await here == [7]
+        assert await asyncio.wait_for(future, SECONDS) == [8]
+
+    asyncio.run(main())

@@ -63,6 +63,14 @@ def test_a_finished_run_is_small(tuned: Path) -> None:
     assert sum(path.stat().st_size for path in tuned.rglob("*") if path.is_file()) < 150e6
 
 
+def test_a_run_of_other_settings_is_replaced(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["fit", str(photos), "--image-size", str(SIDE), "--epochs", "1", "--output", str(tmp_path)]
+    assert main(words) == 0
+    assert main([*words, "--seed", "1"]) == 0
+    assert "is of other photos or settings, and is replaced" in capsys.readouterr().out
+    assert checkpoint.load(tmp_path / "fine-tuning").settings.seed == 1
+
+
 def test_ties_go_to_the_probe() -> None:
     tie = choose.Choice(0.9, 0.9, 10, Path("model.onnx"))
     assert not tie.better
@@ -109,6 +117,8 @@ def test_sizes_that_do_not_fit_are_refused(values: dict[str, object], says: str)
 def test_patience_ends_a_run(photos: Path, tmp_path: Path) -> None:
     words = ["train", "--recipe", "custom", "--epochs", "9", "--patience", "1", "--learning-rate", "0"]
     assert main([*words, "--image-size", str(SIDE), "--data", str(photos), "--output", str(tmp_path / "run")]) == 0
+    assert len(checkpoint.load(tmp_path / "run" / "last.pt").epochs) == 2
+    assert main(["train", "--resume", str(tmp_path / "run"), "--data", str(photos)]) == 0
     assert len(checkpoint.load(tmp_path / "run" / "last.pt").epochs) == 2
     assert main(["compress", str(tmp_path / "run"), "--data", str(photos), "--output", str(tmp_path / "m.onnx")]) == 1
 
