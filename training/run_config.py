@@ -29,6 +29,11 @@ class RunConfig(BaseModel):
         files.write_json(folder / FILE, self.model_dump(mode="json"))
 
 
+def find(folder: Path) -> RunConfig | None:
+    """The configuration of the run in `folder`; None where there is none. Raises `UserError` on a damaged one."""
+    return read(folder) if (folder / FILE).exists() else None
+
+
 def read(folder: Path) -> RunConfig:
     """The configuration of the run in `folder`. Raises `UserError` when it has none."""
     try:

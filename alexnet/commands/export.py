@@ -67,6 +67,10 @@ def compress(
             help="development photos that choose the OOD score and its threshold: a folder for each class, and none/"
         ),
     ] = None,
+    sources: Annotated[
+        str | None,
+        Parameter(help="for the card: which images beyond the data set were trained on, and under which terms"),
+    ] = None,
     calibration_from: Annotated[
         Path | None,
         Parameter(help="take ranks, temperature and OOD threshold from this file, for a run that held out no images"),
@@ -99,6 +103,7 @@ def compress(
         fine_tune_steps=fine_tune_steps,
         max_drop=max_drop,
         photos=photos,
+        sources=sources,
         calibration_from=calibration_from,
         release=release,
         latency=latency,

@@ -14,6 +14,7 @@ from alexnet.commands.flags import RUNS
 from alexnet.errors import UserError
 
 if TYPE_CHECKING:
+    from alexnet.evaluation.metrics import Split
     from alexnet.probe.fit import Fitted
 
 _FEWEST: Final = 2_000  # training images, below which fine-tuning is not tried by itself
@@ -43,6 +44,10 @@ def fit(
     seed: Annotated[
         int, Parameter(validator=Number(gte=0), help="draws the folds of the cross-validation, and the images held out")
     ] = 0,
+    license_name: Annotated[
+        str | None,
+        Parameter(name="--license", help="licence of the photos and of the model, for its card, like cc-by-4.0"),
+    ] = None,
 ) -> None:
     """Make a model of your own photos in a minute: fit it, export it, measure it, describe it."""
     from alexnet.evaluation import evaluate, model_card
@@ -54,7 +59,7 @@ def fit(
     if epochs and missing:
         raise UserError(f"--epochs needs {missing[0]}: pip install 'alexnet-cifar10[train]'")
     folder = output or RUNS / photos.resolve().name
-    fitted = probe.fit(photos, folder, image_size, seed)
+    fitted = probe.fit(photos, folder, image_size, seed, license_name)
     if epochs is None and (missing or len(fitted.labels) < _FEWEST):
         epochs = 0
     if epochs == 0:
@@ -63,8 +68,8 @@ def fit(
         given = {"image_size": image_size, "seed": seed, **({} if epochs is None else {"epochs": epochs})}
         _fine_tune(fitted, photos, folder, given)
     model_card.write_config(folder, Classifier(fitted.model))
-    if _has_test(photos):
-        evaluate.evaluate(evaluate.Request(fitted.model, photos, folder, batch_size=16))
+    if split := _measured_split(photos):
+        evaluate.evaluate(evaluate.Request(fitted.model, photos, folder, split=split, batch_size=16))
         _write_card(folder, photos)
     else:
         place = f"{shlex.quote(str(folder))} --data {shlex.quote(str(photos))}"
@@ -88,12 +93,16 @@ def _fine_tune(fitted: "Fitted", photos: Path, folder: Path, given: dict[str, in
     )
 
 
-def _has_test(photos: Path) -> bool:
+def _measured_split(photos: Path) -> "Split | None":
+    """The test images; without `test/` those in `validation/`; None where there are neither."""
     from alexnet.datasets import ImageFolder, folders
     from alexnet.datasets import open as open_dataset
 
     dataset = open_dataset(photos)
-    return isinstance(dataset, ImageFolder) and (not dataset.parts or folders.TEST in dataset.parts)
+    assert isinstance(dataset, ImageFolder)
+    if not dataset.parts or folders.TEST in dataset.parts:
+        return "test"
+    return "validation" if folders.VALIDATION in dataset.parts else None
 
 
 def _write_card(folder: Path, photos: Path) -> None:

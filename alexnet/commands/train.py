@@ -31,7 +31,10 @@ def train(
     resume: Annotated[Path | None, Parameter(help="resume the run in this folder")] = None,
     recipe: Annotated[
         Literal["published", "improved", "robust", "custom", "teacher"] | None,
-        Parameter(help="named set of settings, which other flags override; by default published"),
+        Parameter(
+            help="named set of settings, which other flags override; by default published for CIFAR-10, custom for an "
+            "image folder"
+        ),
     ] = None,
     tensorboard: Annotated[bool, Parameter(negative="", help="write TensorBoard's events into the run folder")] = False,
     mlflow: Mlflow = None,
@@ -52,7 +55,7 @@ def train(
             if resume:
                 folder = trainer.resume(folder, data, given.get("epochs"), log)
             else:
-                chosen = recipes.settings(recipe or "published", given)
+                chosen = recipes.settings(recipe or _default_recipe(data), given)
                 folder = trainer.start(chosen, data, folder, log, exactly="validation_images" in given)
     except KeyboardInterrupt:
         if (folder / "last.pt").exists():
@@ -60,6 +63,16 @@ def train(
         raise
     if distributed.is_first():
         print(f"done: {folder}; next: alexnet {_next_command(folder, place)}")
+
+
+def _default_recipe(data: Path) -> str:
+    """That of the kind of data; says so where it is an image folder."""
+    from alexnet import datasets
+
+    if not isinstance(datasets.open(data), datasets.ImageFolder):
+        return "published"
+    print("recipe: custom, for an image folder; --recipe published or improved see 32 x 32 pixels", flush=True)
+    return "custom"
 
 
 def _check_resumed(given: dict[str, Any], output: Path | None, recipe: str | None) -> None:

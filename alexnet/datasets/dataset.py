@@ -83,6 +83,11 @@ class Dataset(ABC):
     def training_sha256(self) -> dict[str, str]:
         """The SHA-256 of the training data in hexadecimal, by name of a file or part."""
 
+    @property
+    def own_validation(self) -> int:
+        """How many validation images the data itself has; 0 where they are drawn from the training images."""
+        return 0
+
     @abstractmethod
     def prepare(self) -> None:
         """Decode what can be decoded once, and say on standard error what is wrong with some files."""

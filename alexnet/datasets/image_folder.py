@@ -88,6 +88,10 @@ class ImageFolder(Dataset):
     def training_sha256(self) -> dict[str, str]:
         return {"images": self.fingerprint.sha256 or ""}
 
+    @property
+    def own_validation(self) -> int:
+        return len(self._validation.images) if self._validation else 0
+
     def prepare(self) -> None:
         if not self.parts:
             self._say_split()

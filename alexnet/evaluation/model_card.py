@@ -1,8 +1,8 @@
 """The card of a model: what its file and its `metrics.json` say, as a page for people.
 
-In: a folder with `model.onnx` and `metrics.json`, and the test images. Out: `README.md`, with the front matter that
-model hubs read (https://huggingface.co/docs/hub/model-cards), `config.json` with the labels, and `hardest.png`. The
-page follows from the two files alone (its text is card.md.j2); the images are for the plot. Needs Jinja2 and
+In: a folder with `model.onnx` and `metrics.json`, and the images measured on. Out: `README.md`, with the front matter
+that model hubs read (https://huggingface.co/docs/hub/model-cards), `config.json` with the labels, and `hardest.png`.
+The page follows from the two files alone (its text is card.md.j2); the images are for the plot. Needs Jinja2 and
 matplotlib.
 """
 
@@ -62,7 +62,7 @@ def card(folder: Path, data_root: Path) -> Path:
 
     classifier, metrics = read(folder)
     page = render(folder)
-    images = read_split(classifier, folder / MODEL, data_root, "test").images
+    images = read_split(classifier, folder / MODEL, data_root, metrics.data.split).images
     probabilities = batches.predict(classifier, images.pixels, _BATCH).probabilities
     samples = confused_samples(images, probabilities, classifier.classes, _pairs(metrics))
     plots.plot_samples(folder / HARDEST, samples)

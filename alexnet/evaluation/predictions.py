@@ -58,14 +58,19 @@ def read_split(classifier: Classifier, model: Path, root: Path, split: Split) ->
         )
         return SplitImages(test.images, facts, test.paths)
     settings, trainer = classifier.metadata.settings, classifier.metadata.validation
-    if settings is None or trainer is None:
+    seed = None
+    if settings is not None and trainer is not None:
+        count, seed = settings.validation_images, settings.seed
+    elif settings is None and data.own_validation:  # a linear probe, which learnt from the training images alone
+        count = data.own_validation
+    else:
         raise UserError(f"{model} does not say which images its run held out; export it with `alexnet export RUN`")
-    parts = data.split_again(trained, settings.validation_images, settings.seed, model)
+    parts = data.split_again(trained, count, seed or 0, model)
     facts = Data(
         split=split,
         images=len(parts.validation),
         sha256=data.training_sha256,
-        seed=settings.seed,
+        seed=seed,
         training_images=len(parts.training),
         trainer=trainer,
     )

@@ -102,7 +102,10 @@ class Calibration(_Record):
 
 
 class Compression(_Record):
-    """What `alexnet compress` was asked for, tried and measured; `ranks_tried` is macro F1 by rank."""
+    """What `alexnet compress` was asked for, tried and measured; `ranks_tried` is macro F1 by rank.
+
+    `photos_sha256` is the digest of the development photos that chose the OOD score, None without.
+    """
 
     rank_asked: int | None
     conv_ranks: tuple[int, int] | None = None
@@ -111,6 +114,7 @@ class Compression(_Record):
     fine_tune_steps: int
     ranks_tried: dict[int, float]
     ood: OodFit
+    photos_sha256: str | None = None
     steps: tuple[CompressionStep, ...]
 
 
@@ -119,7 +123,9 @@ class ModelMetadata(_Record):
 
     `input_size` is the side in pixels to which the network resizes its input; `rank` is None where no layer was
     factorised; `image_folder_sha256` is the digest of the image folder it was trained on, None for CIFAR-10;
-    `uncalibrated` is what the file would score without its temperature.
+    `training_images` is how many it had to learn from; `uncalibrated` is what the file would score without its
+    temperature; `resize_filter` is Pillow's filter with which photos were shrunk when it was made; `sources` says which
+    images beyond the data set it was trained on, and under which terms.
     """
 
     name: str
@@ -132,12 +138,14 @@ class ModelMetadata(_Record):
     ood_threshold: float | None = Field(None, alias="unknown_threshold")
     resize_filter: str | None = None
     license: str | None = None
+    sources: str | None = None
 
     run: Name | None = None
     checkpoint_sha256: str | None = None
     image_folder_sha256: str | None = None
+    training_images: int | None = None
     init_sha256: str | None = None
-    teacher_sha256: str | None = None
+    teacher_sha256: tuple[str, ...] | None = None
     settings: TrainingSettings | None = None
     validation: ValidationMetrics | None = None
     uncalibrated: Calibration | None = None
@@ -185,6 +193,6 @@ def _parse(key: str, text: str) -> Any:
 _KEYS: Final = frozenset(field.alias or name for name, field in ModelMetadata.model_fields.items())
 # Keys whose text is the value itself; that of the others is JSON.
 _TEXT: Final = frozenset(
-    {"name", "precision", "resize_filter", "license", "run"}
-    | {"checkpoint_sha256", "image_folder_sha256", "init_sha256", "teacher_sha256"}
+    {"name", "precision", "resize_filter", "license", "sources", "run"}
+    | {"checkpoint_sha256", "image_folder_sha256", "init_sha256"}
 )

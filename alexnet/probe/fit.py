@@ -20,6 +20,7 @@ from alexnet.datasets import ImageFolder
 from alexnet.errors import UserError
 from alexnet.evaluation.calibration import measure, negative_log_likelihood, softmax
 from alexnet.evaluation.ood import threshold
+from alexnet.inference import shrink
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import ModelMetadata
 from alexnet.paths import FEATURES
@@ -50,12 +51,13 @@ class Fitted:
     labels: npt.NDArray[np.int64]
     penalty: float
     seconds: float
+    license_name: str | None = None
 
 
-def fit(data: Path, output: Path, side: int, seed: int) -> Fitted:
+def fit(data: Path, output: Path, side: int, seed: int, license_name: str | None = None) -> Fitted:
     """Write `output`/model.onnx from the images in `data`, seen at `side` x `side` pixels; `seed` draws the folds.
 
-    Raises `UserError` on a folder that cannot be learnt from.
+    `license_name` is for the model's card. Raises `UserError` on a folder that cannot be learnt from.
     """
     if side < graph.SMALLEST:
         raise UserError(f"--image-size is {side}; give {graph.SMALLEST} or more")
@@ -85,8 +87,11 @@ def fit(data: Path, output: Path, side: int, seed: int) -> Fitted:
         classes=classes,
         temperature=temperature,
         ood_threshold=threshold(scores),
+        resize_filter=shrink.FILTER.name,
+        license=license_name,
         run=output.resolve().name,
         init_sha256=files.sha256(FEATURES),
+        training_images=len(labels),
         image_folder_sha256=dataset.fingerprint.sha256,
         uncalibrated=measure(softmax(probe.logits), held_out),
         exported_with=environment.describe("numpy", "onnx", "onnxruntime", "pillow"),
@@ -98,7 +103,7 @@ def fit(data: Path, output: Path, side: int, seed: int) -> Fitted:
         onnx.save(graph.classifier(side, Head(probe.layer, temperature, score), metadata), partial)
         _check(Classifier(partial), part.images.pixels, softmax(probe.layer(mean[:_CHECKED]) / temperature))
     print(f"model: {model}, {model.stat().st_size / 1e6:.1f} MB, temperature {temperature:.2f}")
-    return Fitted(model, accuracy, features, labels, probe.penalty, took)
+    return Fitted(model, accuracy, features, labels, probe.penalty, took, license_name)
 
 
 def fit_temperature(logits: Floats, labels: npt.NDArray[np.int64]) -> float:

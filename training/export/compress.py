@@ -57,10 +57,10 @@ class Request:
 
     `rank` is that of the two large linear layers; None chooses it. `conv_ranks` are those of the second convolution
     (Tucker-2); None leaves it as it is. `photos` are a folder that chooses the OOD score and its threshold, too: photos
-    of the classes in folders of their names, and of none of them in `none/`. `calibration_from` is a file of an earlier
-    run whose ranks, temperature and threshold are taken, for a run that held out no images. With `release`, a float16
-    ONNX file for GPUs and the weights as float16 are written beside `output`. With `latency`, that of each step is
-    measured, by `threads`.
+    of the classes in folders of their names, and of none of them in `none/`. `sources` says which images beyond the
+    data set the run was trained on. `calibration_from` is a file of an earlier run whose ranks, temperature and
+    threshold are taken, for a run that held out no images. With `release`, a float16 ONNX file for GPUs and the weights
+    as float16 are written beside `output`. With `latency`, that of each step is measured, by `threads`.
     """
 
     checkpoint: Path
@@ -72,6 +72,7 @@ class Request:
     fine_tune_steps: int = 0
     max_drop: float = 0.2
     photos: Path | None = None
+    sources: str | None = None
     calibration_from: Path | None = None
     release: bool = False
     latency: bool = False
@@ -126,7 +127,9 @@ def compress(request: Request) -> Path:
         records = table.describe(job.steps.made, latencies)
     table.show(records, images.split)
     _check_loss(records, len(products), images.split, request.max_drop)
-    metadata = source.metadata.model_copy(update={"rank": choice.rank, "compressed_with": _versions()})
+    metadata = source.metadata.model_copy(
+        update={"rank": choice.rank, "sources": request.sources, "compressed_with": _versions()}
+    )
     request.output.parent.mkdir(parents=True, exist_ok=True)
     for product in products:
         _write(product, metadata, _describe(job, choice, product.head, records))
@@ -208,6 +211,7 @@ def _describe(job: _Job, choice: Choice, head: HeadFit, records: tuple[Compressi
         fine_tune_steps=request.fine_tune_steps,
         ranks_tried=choice.tried,
         ood=head.ood,
+        photos_sha256=job.photos.sha256 if job.photos else None,
         steps=records,
     )
 

@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from alexnet import datasets, environment, files
 from alexnet.datasets import Cifar10, Dataset, Fingerprint, Images, cifar10
 from alexnet.errors import UserError
+from alexnet.inference import shrink
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import ModelMetadata, TrainingSettings, ValidationMetrics
 from training import checkpoint as checkpoints
-from training import networks
+from training import networks, run_config
 from training.checkpoint import Checkpoint
 from training.networks.alexnet import AlexNet, PooledAlexNet
 from training.settings import Settings
@@ -129,10 +130,14 @@ def _describe(path: Path, saved: Checkpoint) -> ModelMetadata:
     last = saved.epochs[-1] if saved.epochs else None  # of the weights in this file, in best.pt and last.pt alike
     is_measured = last is not None and last.validation_loss is not None
     settings, trained = saved.settings, saved.trained
+    config = run_config.find(path.parent)
     return ModelMetadata(
         name=NAME if trained.classes == cifar10.CLASSES else NAME_OF_OTHERS,
         classes=trained.classes,
         input_size=settings.input_size,
+        resize_filter=shrink.FILTER.name,
+        init_sha256=config.init_sha256 if config else None,
+        teacher_sha256=config.teacher_sha256 if config and config.teacher_sha256 else None,
         run=path.resolve().parent.name,
         checkpoint_sha256=files.sha256(path),
         settings=TrainingSettings(**settings.model_dump()),

@@ -55,7 +55,7 @@ def fine_tune(fitted: Fitted, photos: Path, folder: Path, given: dict[str, Any])
     seconds = settings.epochs * fitted.seconds * _STEP_COST
     print(f"fine-tuning: {settings.epochs} epochs, about {describe_time(seconds)} without a GPU", flush=True)
     _train(dataset, photos, folder, settings)
-    model = export.export(folder, photos, folder / "model.onnx")
+    model = export.export(folder, photos, folder / "model.onnx", fitted.license_name)
     used = checkpoint.load(folder).settings
     held_out = dataset.held_out(used.validation_images, used.seed)
     validation = dataset.split(used.validation_images, used.seed, exact=False).validation

@@ -18,6 +18,7 @@ from alexnet.datasets import Images
 from alexnet.errors import UserError
 from alexnet.evaluation.calibration import measure, softmax
 from alexnet.evaluation.ood import threshold
+from alexnet.inference import shrink
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import ModelMetadata, TrainingSettings, ValidationMetrics
 from alexnet.markdown import megabytes
@@ -39,8 +40,8 @@ def is_pooled(checkpoint: Path) -> bool:
     return checkpoints.load(checkpoint).settings.network == "pooled"
 
 
-def export(checkpoint: Path, data_root: Path, output: Path) -> Path:
-    """Write `checkpoint` as the ONNX file `output`; returns `output`.
+def export(checkpoint: Path, data_root: Path, output: Path, license_name: str | None = None) -> Path:
+    """Write `checkpoint` as the ONNX file `output`; returns `output`. `license_name` is for the model's card.
 
     Raises `UserError` on a bad checkpoint, on data that is not that of its run, and where it held out no images.
     """
@@ -69,11 +70,14 @@ def export(checkpoint: Path, data_root: Path, output: Path) -> Path:
         precision="int8",
         temperature=temperature,
         ood_threshold=threshold(score(held_out)),
+        resize_filter=shrink.FILTER.name,
+        license=license_name,
         run=path.resolve().parent.name,
         checkpoint_sha256=files.sha256(path),
         settings=TrainingSettings(**settings.model_dump()),
         validation=ValidationMetrics(**dataclasses.asdict(last)),
         uncalibrated=measure(softmax(logits), parts.validation.labels),
+        training_images=len(parts.training),
         image_folder_sha256=trained.sha256,
         exported_with=environment.describe("torch", "numpy", "onnx", "onnxruntime"),
     )

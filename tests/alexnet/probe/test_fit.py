@@ -89,6 +89,20 @@ def test_without_test_images_it_says_how_to_measure(
     assert f"alexnet evaluate {tmp_path / 'run'} --data {tmp_path / 'photos'}" in capsys.readouterr().out
 
 
+def test_without_test_images_those_of_validation_are_measured(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(photos / "train", tmp_path / "photos" / "train")
+    shutil.copytree(photos / "test", tmp_path / "photos" / "val")
+    place = ["--output", str(tmp_path / "run"), "--license", "cc-by-4.0"]
+    assert main(["fit", str(tmp_path / "photos"), "--image-size", SIZE, *place]) == 0
+    assert "12 validation images" in capsys.readouterr().out
+    page = (tmp_path / "run" / "README.md").read_text()
+    assert page.startswith("---\nlicense: cc-by-4.0\n")
+    assert "On the 12 validation images." in page
+    assert "Trained on 28 images of an image folder;" in page
+
+
 def test_noise_is_further_from_the_classes_than_their_images(fitted: Path, photos: Path) -> None:
     classifier = Classifier.load(fitted / "model.onnx")
     real = np.stack([decode(path.read_bytes(), 95, 95) for path in sorted((photos / "train").rglob("*.png"))])

@@ -115,7 +115,7 @@ def test_sizes_that_do_not_fit_are_refused(values: dict[str, object], says: str)
 
 
 def test_patience_ends_a_run(photos: Path, tmp_path: Path) -> None:
-    words = ["train", "--recipe", "custom", "--epochs", "9", "--patience", "1", "--learning-rate", "0"]
+    words = ["train", "--epochs", "9", "--patience", "1", "--learning-rate", "0"]
     assert main([*words, "--image-size", str(SIDE), "--data", str(photos), "--output", str(tmp_path / "run")]) == 0
     assert len(checkpoint.load(tmp_path / "run" / "last.pt").epochs) == 2
     assert main(["train", "--resume", str(tmp_path / "run"), "--data", str(photos)]) == 0
