@@ -18,6 +18,7 @@ Ints = npt.NDArray[np.int64]
 
 BINS: Final = 15
 MIN_ENTROPY: Final = 1e-6  # as a fraction of the highest; below it, the temperature no longer falls
+MIN_CERTAINTY: Final = 1e-3  # one less the entropy, which float32 still tells from zero
 
 _TINY: Final = float(np.finfo(np.float32).tiny)  # a float32 softmax can give 0, whose logarithm is not finite
 _DIGITS: Final = 6  # float32 rounding makes later ones depend on the batch size
@@ -71,25 +72,31 @@ def measure(probabilities: Floats, labels: Ints) -> Calibration:
 
 @dataclass(frozen=True)
 class Temperature:
-    """What the logits of an image are divided by: `base` times its normalized entropy to the power `slope`, 0 to 1.
+    """What the logits of an image are divided by: `base` * h ** `slope` * (1 - h) ** `certainty_slope`.
 
-    With a slope of 0 this is temperature scaling (https://arxiv.org/abs/1706.04599). Else the less certain an image,
-    the higher its temperature (entropy-based adaptive temperature scaling, https://arxiv.org/abs/2208.00461, with a
-    power in place of a softplus).
+    h is the normalized entropy of the image's uncalibrated probabilities; both slopes are from 0 to 1. Without slopes
+    this is temperature scaling (https://arxiv.org/abs/1706.04599), with them entropy-based adaptive temperature scaling
+    (https://arxiv.org/abs/2208.00461, with powers in place of a softplus). `slope` lowers the confidence of uncertain
+    images; `certainty_slope` raises that of the most uncertain ones, which outlier exposure makes too low.
     """
 
     base: float
     slope: float = 0.0
+    certainty_slope: float = 0.0
 
     def of(self, probabilities: Floats) -> npt.NDArray[np.float64]:
         """The temperature of each image, float64 [N, 1], from its uncalibrated `probabilities` [N, classes]."""
-        temperatures: npt.NDArray[np.float64] = self.base * normalized_entropy(probabilities) ** self.slope
+        entropy = normalized_entropy(probabilities)
+        certainty = np.maximum(1 - entropy, MIN_CERTAINTY)
+        temperatures: npt.NDArray[np.float64] = self.base * entropy**self.slope * certainty**self.certainty_slope
         return temperatures
 
 
 def temperature_of(metadata: ModelMetadata) -> Temperature | None:
     """The temperature in a model file's graph; None where it was not calibrated."""
-    return None if metadata.temperature is None else Temperature(metadata.temperature, metadata.temperature_slope)
+    if metadata.temperature is None:
+        return None
+    return Temperature(metadata.temperature, metadata.temperature_slope, metadata.temperature_certainty_slope)
 
 
 def normalized_entropy(probabilities: Floats) -> npt.NDArray[np.float64]:
@@ -122,12 +129,16 @@ def fit_temperature(probabilities: Floats, labels: Ints) -> Temperature:
     from scipy.optimize import minimize
 
     def loss(parameters: npt.NDArray[np.float64]) -> float:
-        temperature = Temperature(float(np.exp(parameters[0])), float(parameters[1]))
+        temperature = _temperature(parameters)
         return negative_log_likelihood(apply_temperature(probabilities, temperature), labels)
 
-    bounds = [tuple(np.log(_BASES)), _SLOPES]
-    base, slope = minimize(loss, (0.0, 0.1), method="L-BFGS-B", bounds=bounds).x
-    return Temperature(float(np.exp(base)), float(slope))
+    bounds = [tuple(np.log(_BASES)), _SLOPES, _SLOPES]
+    return _temperature(minimize(loss, (0.0, 0.1, 0.1), method="L-BFGS-B", bounds=bounds).x)
+
+
+def _temperature(parameters: npt.NDArray[np.float64]) -> Temperature:
+    base, slope, certainty_slope = map(float, parameters)
+    return Temperature(float(np.exp(base)), slope, certainty_slope)
 
 
 def _reliability(confidence: npt.NDArray[np.float64], correct: npt.NDArray[np.generic]) -> Reliability:

@@ -135,6 +135,7 @@ class ModelMetadata(_Record):
     rank: int | None = None
     temperature: float | None = None
     temperature_slope: float = 0.0
+    temperature_certainty_slope: float = 0.0
     ood_threshold: float | None = Field(None, alias="unknown_threshold")
     resize_filter: str | None = None
     license: str | None = None

@@ -45,6 +45,7 @@ class HeadFit:
             update={
                 "temperature": self.temperature.base,
                 "temperature_slope": self.temperature.slope,
+                "temperature_certainty_slope": self.temperature.certainty_slope,
                 "ood_threshold": self.threshold,
                 "uncalibrated": self.uncalibrated,
             }
@@ -83,10 +84,11 @@ def reuse(body: onnx.ModelProto, run: Run, training: Images, earlier: ModelMetad
 
     The distance is fitted to `training`. For a run on all images, whose recipe an earlier run chose.
     """
-    assert earlier.temperature is not None
+    temperature = calibration.temperature_of(earlier)
+    assert temperature is not None
     assert earlier.ood_threshold is not None
     assert earlier.compression is not None
-    temperature, found = Temperature(earlier.temperature, earlier.temperature_slope), earlier.compression.ood
+    found = earlier.compression.ood
     assert found.offset is not None
     logits, embeddings = run(body, BODY, training.pixels)
     mahalanobis, centroids = _fit_distances((logits, embeddings), training)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from alexnet.evaluation.calibration import MIN_ENTROPY, Temperature
+from alexnet.evaluation.calibration import MIN_CERTAINTY, MIN_ENTROPY, Temperature
 from alexnet.evaluation.ood import MIN_NORM, CentroidDistance, OodScore, RelativeMahalanobis
 
 PROBABILITIES: Final = "probabilities"
@@ -51,21 +51,31 @@ def _temperature_nodes(temperature: Temperature, classes: int, constants: dict[s
     """Nodes from `logits` to `calibrated` ones; their initializers are added to `constants`."""
     node = helper.make_node
     constants["temperature"] = np.float32(temperature.base)
-    if not temperature.slope:
+    if not temperature.slope and not temperature.certainty_slope:
         return [node("Div", ["logits", "temperature"], ["calibrated"])]
     constants |= {
         "normalize": np.full((classes, 1), -1 / np.log(classes), np.float32),
         "min_entropy": np.float32(MIN_ENTROPY),
         "temperature_slope": np.float32(temperature.slope),
+        "one": np.float32(1),
+        "min_certainty": np.float32(MIN_CERTAINTY),
+        "certainty_slope": np.float32(temperature.certainty_slope),
     }
+    certainty = [
+        node("Sub", ["one", "entropy"], ["difference"]),
+        node("Max", ["difference", "min_certainty"], ["certainty"]),
+        node("Pow", ["certainty", "certainty_slope"], ["certainty_power"]),
+        node("Mul", ["entropy_power", "certainty_power"], ["power"]),
+    ]
     return [
         node("Softmax", ["logits"], ["uncalibrated"], axis=1),
         node("LogSoftmax", ["logits"], ["log_uncalibrated"], axis=1),
         node("Mul", ["uncalibrated", "log_uncalibrated"], ["p_log_p"]),
         node("MatMul", ["p_log_p", "normalize"], ["normalized_entropy"]),
         node("Max", ["normalized_entropy", "min_entropy"], ["entropy"]),
-        node("Pow", ["entropy", "temperature_slope"], ["power"]),
-        node("Mul", ["power", "temperature"], ["temperatures"]),
+        node("Pow", ["entropy", "temperature_slope"], ["entropy_power"]),
+        *(certainty if temperature.certainty_slope else ()),
+        node("Mul", ["power" if temperature.certainty_slope else "entropy_power", "temperature"], ["temperatures"]),
         node("Div", ["logits", "temperatures"], ["calibrated"]),
     ]
 

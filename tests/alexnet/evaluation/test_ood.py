@@ -75,7 +75,7 @@ def test_of_two_distances_the_one_that_separates_is_chosen() -> None:
 
 
 @pytest.mark.parametrize("kind", ["mahalanobis", "centroids"])
-@pytest.mark.parametrize("temperature", [Temperature(1.7), Temperature(1.3, 0.35)])
+@pytest.mark.parametrize("temperature", [Temperature(1.7), Temperature(1.3, 0.35), Temperature(1.3, 0.35, 0.2)])
 def test_the_graph_computes_temperature_and_score(temperature: Temperature, kind: str) -> None:
     rng = np.random.default_rng(0)
     logits, embeddings, labels = cloud(rng, 400)

@@ -26,6 +26,7 @@ FULL = ModelMetadata(
     rank=32,
     temperature=1.25,
     temperature_slope=0.5,
+    temperature_certainty_slope=0.25,
     ood_threshold=0.1 + 0.2,
     resize_filter="MKS2013",
     license="Apache-2.0",
@@ -84,7 +85,8 @@ def test_the_keys_are_readable_from_other_languages() -> None:
 
 def test_what_is_not_known_is_left_out() -> None:
     props = ModelMetadata(name="x", classes=("a",)).to_props()
-    assert props == {"name": "x", "classes": '["a"]', "precision": "fp32", "temperature_slope": "0.0"}
+    slopes = {"temperature_slope": "0.0", "temperature_certainty_slope": "0.0"}
+    assert props == {"name": "x", "classes": '["a"]', "precision": "fp32", **slopes}
 
 
 @pytest.mark.parametrize(

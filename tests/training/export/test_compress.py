@@ -123,8 +123,12 @@ def test_no_other_temperature_suits_the_validation_images_better(
     uncalibrated = calibration.softmax(inside(small_file, "logits", images.pixels))
     assert model.metadata.uncalibrated == calibration.measure(uncalibrated, images.labels)
     likelihood = calibration.negative_log_likelihood(probabilities, images.labels)
-    for base, slope in ((0.97, 0.0), (1.03, 0.0), (1.0, 0.03), (1.0, -0.03)):
-        other = Temperature(found.base * base, min(max(found.slope + slope, 0.0), 1.0))
+    changes = ((0.97, 0, 0), (1.03, 0, 0), (1, 0.03, 0), (1, -0.03, 0), (1, 0, 0.03), (1, 0, -0.03))
+    for base, *more in changes:
+        slopes = (
+            min(max(old + new, 0.0), 1.0) for old, new in zip((found.slope, found.certainty_slope), more, strict=True)
+        )
+        other = Temperature(found.base * base, *slopes)
         worse = calibration.negative_log_likelihood(calibration.apply_temperature(uncalibrated, other), images.labels)
         assert worse >= likelihood - 1e-5, other
 
@@ -253,7 +257,7 @@ def test_the_calibration_of_an_earlier_file_is_taken(
         compress.compress(request)
     found = Classifier(compress.compress(replace(request, calibration_from=small_file))).metadata
     earlier = Classifier(small_file).metadata
-    for name in ("rank", "temperature", "temperature_slope", "ood_threshold"):
+    for name in ("rank", "temperature", "temperature_slope", "temperature_certainty_slope", "ood_threshold"):
         assert getattr(found, name) == getattr(earlier, name), name
     assert found.compression is not None
     assert found.compression.validation_images == 0
