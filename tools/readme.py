@@ -61,7 +61,20 @@ def _numbers() -> str:
         f"| accuracy (95 % interval) | macro F1 | weighted F1 | size |\n|---|---|---|---|\n"
         f"| {measured.accuracy:.4f} ({low:.4f} to {high:.4f}) | {measured.macro_f1:.4f} | "
         f"{measured.weighted_f1:.4f} | {megabytes(measured.model.bytes)} |\n\n"
-        f"| {names} |\n|{'---|' * len(measured.classes)}\n| {values} |\n"
+        f"| {names} |\n|{'---|' * len(measured.classes)}\n| {values} |\n" + _elsewhere(measured)
+    )
+
+
+def _elsewhere(measured: metrics.Metrics) -> str:
+    """A sentence about images that are not CIFAR-10's, where they were measured."""
+    found, corruptions = measured.photos, measured.corruptions
+    if found is None or found.ood is None or corruptions is None:
+        return ""
+    low, high = found.accuracy.interval_95
+    return (
+        f"\nOn {found.accuracy.images:,} photos of {len(found.classes)} of the classes the accuracy is "
+        f"{found.accuracy.value:.3f} ({low:.3f} to {high:.3f});\n{found.ood.images:,} photos of other things are told from "
+        f"them with an AUROC of {found.ood.auroc:.3f}. On corrupted test images the\naccuracy is {corruptions.mean:.3f}.\n"
     )
 
 
