@@ -36,17 +36,15 @@ reproduce: .venv/.dev ## the published run: trained or resumed, evaluated, and c
 	cp runs/$(REPRODUCED)/config.json runs/$(REPRODUCED)/metrics.csv $(PUBLISHED)
 	$(BIN)/alexnet report
 
-# A teacher of one's own, unless TEACHER names one; then the robust recipe, and again without resampling and at a lower rate.
-TEACHER ?= runs/teacher/best.pt
-TAUGHT = --recipe robust --teacher $(TEACHER) $(if $(EXTRA),--extra $(EXTRA)) $(if $(OUTLIERS),--outliers $(OUTLIERS))
-FINAL = --epochs 12 --learning-rate 0.006 --warmup-epochs 0.3 --random-crop 4 --resized-crop 1 --degraded 0.4 --fractals 0.1
-model: .venv/.dev ## the shipped model, in hours; TEACHER=FILE, EXTRA=DIR and OUTLIERS=DIR to train with, PHOTOS=DIR and OOD="DIR ..." to measure
-	$(if $(filter runs/teacher/best.pt,$(TEACHER)),$(call run,teacher,--recipe teacher))
-	$(call run,robust,$(TAUGHT) --epochs 42 --init $(INIT))
-	$(call run,robust_final,$(TAUGHT) $(FINAL) --init runs/robust/best.pt)
-	$(BIN)/alexnet compress runs/robust_final --fine-tune-steps 600 --latency --release $(DATA_FLAGS) \
+OTHERS = $(if $(EXTRA),--extra $(EXTRA)) $(if $(OUTLIERS),--outliers $(OUTLIERS))
+IMPROVED := runs/improved/best.pt
+model: .venv/.dev ## the shipped model from its teacher to its card, in hours; EXTRA=DIR and OUTLIERS=DIR to train with, PHOTOS=DIR and OOD="DIR ..." to measure
+	$(call run,teacher,--recipe teacher)
+	$(call run,improved,--recipe improved --teacher runs/teacher/best.pt --init $(INIT))
+	$(call run,robust,--recipe robust --init $(IMPROVED) --teacher $(IMPROVED) $(OTHERS))
+	$(BIN)/alexnet compress runs/robust --fine-tune-steps 600 --latency --release $(DATA_FLAGS) \
 		$(if $(PHOTOS),--photos $(PHOTOS)) $(if $(SOURCES),--sources "$(SOURCES)")
-	$(BIN)/alexnet evaluate --checkpoint runs/robust_final $(DATA_FLAGS) $(addprefix --ood ,$(OOD)) $(if $(PHOTOS),--photos $(PHOTOS))
+	$(BIN)/alexnet evaluate --checkpoint runs/robust $(DATA_FLAGS) $(addprefix --ood ,$(OOD)) $(if $(PHOTOS),--photos $(PHOTOS))
 	$(BIN)/alexnet evaluate --corruptions quick $(DATA_FLAGS)
 	$(BIN)/alexnet card $(DATA_FLAGS)
 	$(BIN)/python -m tools.readme

@@ -120,10 +120,10 @@ def test_training_is_judged_against_the_best_setting_of_the_other_loop(tmp_path:
 
     rates = [row(training.OURS, "bf16", 32, 100.0), row(training.OURS, "bf16", 128, 500.0)]
     rates += [row(training.PEER, "fp32", 32, 20.0), row(training.PEER, "bf16", 128, 50.0)]
-    rates.append(row(training.SHIPPED, "fp32", 128, 150.0))
-    published, shipped = training.verdicts(rows_of("training", rates, tmp_path))
+    rates.append(row(training.SMALL, "fp32", 128, 150.0))
+    published, small = training.verdicts(rows_of("training", rates, tmp_path))
     assert (published.value, published.passed) == (2.0, False)
-    assert (shipped.value, shipped.passed) == (3.0, True)
+    assert (small.value, small.passed) == (3.0, True)
 
 
 def test_a_row_says_what_it_was_measured_with_and_when_and_its_file_too(tmp_path: Path) -> None:

@@ -73,8 +73,9 @@ def _elsewhere(measured: metrics.Metrics) -> str:
     low, high = found.accuracy.interval_95
     return (
         f"\nOn {found.accuracy.images:,} photos of {len(found.classes)} of the classes the accuracy is "
-        f"{found.accuracy.value:.3f} ({low:.3f} to {high:.3f});\n{found.ood.images:,} photos of other things are told from "
-        f"them with an AUROC of {found.ood.auroc:.3f}. On corrupted test images the\naccuracy is {corruptions.mean:.3f}.\n"
+        f"{found.accuracy.value:.3f} ({low:.3f} to {high:.3f}), on corrupted test images\n{corruptions.mean:.3f}; "
+        f"{found.ood.images:,} photos of other things are told from those of the classes with an AUROC of "
+        f"{found.ood.auroc:.3f}.\n"
     )
 
 

@@ -1,8 +1,8 @@
 """Named recipes: the values that `alexnet train --recipe NAME` sets. A flag given beside it wins.
 
-`published` is the run that docs/development/reproduction.md compares with; `improved` made the shipped model, distilled
-from what `teacher` trains; `robust` is for images from elsewhere, `custom` for photos at their own size. Teachers,
-extra images and outliers are the user's to give.
+`published` is the run that docs/development/reproduction.md compares with; `improved` is distilled from what `teacher`
+trains; `robust` makes the shipped model of that, for images from elsewhere; `custom` is for photos at their own size.
+Teachers, initial weights, extra images and outliers are the user's to give.
 docs/development/training.md shows the recipes side by side.
 """
 
@@ -30,24 +30,23 @@ RECIPES: Final = {
         validation_images=5_000,
     ),
     "robust": Settings(
-        batch_norm=True,
-        epochs=60,
+        epochs=5,
         batch_size=128,
-        learning_rate=0.03,
+        learning_rate=0.005,
         lr_schedule="cosine",
-        warmup_epochs=1.0,
+        warmup_epochs=0.1,
         nesterov=True,
         weight_decay=5e-4,
         ema_decay=0.998,
         label_smoothing=0.05,
         horizontal_flip=True,
+        random_crop=4,
         cutout=6,
-        resized_crop=0.6,
-        degraded=0.5,
-        fractals=0.25,
+        degraded=0.4,
+        fractals=0.1,
         teacher_views="clean",
-        distill_weight=0.5,
-        input_size=128,
+        distill_weight=0.6,
+        input_size=160,
         validation_images=5_000,
     ),
     "custom": Settings(
