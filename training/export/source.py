@@ -137,6 +137,7 @@ def _describe(path: Path, saved: Checkpoint) -> ModelMetadata:
         input_size=settings.input_size,
         resize_filter=shrink.FILTER.name,
         init_sha256=config.init_sha256 if config else None,
+        init_share=saved.init_share or None,
         teacher_sha256=config.teacher_sha256 if config and config.teacher_sha256 else None,
         run=path.resolve().parent.name,
         checkpoint_sha256=files.sha256(path),
