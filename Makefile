@@ -37,7 +37,7 @@ reproduce: .venv/.dev ## the published run: trained or resumed, evaluated, and c
 	$(BIN)/alexnet report
 
 OTHERS = $(if $(EXTRA),--extra $(EXTRA)) $(if $(OUTLIERS),--outliers $(OUTLIERS))
-INIT_SHARE ?= 0.2
+INIT_SHARE ?= 0.1
 IMPROVED := runs/improved/best.pt
 model: .venv/.dev ## the shipped model from its teacher to its card, in hours; EXTRA=DIR and OUTLIERS=DIR to train with, PHOTOS=DIR and OOD="DIR ..." to measure
 	$(call run,teacher,--recipe teacher)

@@ -1,7 +1,7 @@
 """Named recipes: the values that `alexnet train --recipe NAME` sets. A flag given beside it wins.
 
 `published` is the run that docs/development/reproduction.md compares with; `improved` is distilled from what `teacher`
-trains; `robust` makes the shipped model of that, for images from elsewhere; `custom` is for photos at their own size.
+trains; `robust` fine-tunes that for images from elsewhere; `custom` is for photos at their own size.
 Teachers, initial weights, extra images and outliers are the user's to give.
 docs/development/training.md shows the recipes side by side.
 """

@@ -23,7 +23,9 @@ def test_the_best_epoch_of_each_run_is_that_of_its_metrics(accuracy: str, epoch:
         rows = list(csv.DictReader(file))
     best = max(rows, key=lambda row: float(row["validation_accuracy"]))
     assert (f"{float(best['validation_accuracy']):.4f}", best["epoch"]) == (accuracy, epoch)
-    assert json.loads((RUNS / name / "config.json").read_text())["settings"]["epochs"] == len(rows)
+    asked = json.loads((RUNS / name / "config.json").read_text())["settings"]["epochs"]
+    if asked != len(rows):  # stopped before its end, which its row says
+        assert re.search(rf"{len(rows)} (?:of {asked} )?epochs[^|]*\|[^|]*\|[^|]*`{name}` \|", TEXT), (asked, len(rows))
 
 
 def test_what_it_says_of_the_shipped_model_is_what_was_measured() -> None:
