@@ -62,7 +62,8 @@ def _float(constants: dict[str, npt.NDArray[Any]], name: str) -> npt.NDArray[np.
         return constants[name].copy()
     values = constants[f"{name}_quantized"].astype(np.float32)
     scales = constants[f"{name}_quantized_scale" if name.endswith("bias") else f"{name}_scale"]
-    return values * scales.reshape(-1, *[1] * (values.ndim - 1))
+    found: npt.NDArray[np.float32] = values * scales.reshape(-1, *[1] * (values.ndim - 1))
+    return found
 
 
 def main(arguments: list[str]) -> int:
