@@ -19,9 +19,10 @@ from safetensors.torch import save_file
 
 from alexnet import files
 from alexnet.errors import UserError
-from training.export.folding import pooling_matrix
+from training.export import weights
 from training.networks.alexnet import AlexNet
 
+_ANY_SIZE: Final = 224  # pixels a side: normalisation and pooling are the same for all that are resized
 _CONVOLUTIONS: Final = (0, 3, 6, 8, 10)
 # The layers of the file, and their names in torchvision's network.
 _LINEAR: Final = {
@@ -48,12 +49,8 @@ def dequantize(path: Path) -> dict[str, torch.Tensor]:
         }
     except (OSError, KeyError) as error:
         raise UserError(f"{path}: not an int8 file of a factorised AlexNet ({error})") from error
-    model = AlexNet(len(found["classifier.6.bias"]), 224)
-    found["features.0.weight"] *= model.preprocess.std.view(1, 3, 1, 1)
-    pooling = torch.linalg.pinv(pooling_matrix(side, model.network.avgpool)).float()
-    weight = found["classifier.1.down.weight"]
-    found["classifier.1.down.weight"] = (weight.view(len(weight), -1, len(pooling)) @ pooling).flatten(1)
-    return {name: value.contiguous() for name, value in found.items()}
+    model = AlexNet(len(found["classifier.6.bias"]), _ANY_SIZE)
+    return {name: value.contiguous() for name, value in weights.undo_folding(found, side, model).items()}
 
 
 def _float(constants: dict[str, npt.NDArray[Any]], name: str) -> npt.NDArray[np.float32]:

@@ -10,10 +10,12 @@ a little worse on the old ones; between both there are weights that are nearly a
 
 import argparse
 import dataclasses
+import math
 import sys
 from pathlib import Path
 from typing import Final
 
+import torch
 from torch import Tensor
 
 from alexnet.errors import UserError
@@ -42,16 +44,16 @@ def _initial_weights(saved: checkpoint.Checkpoint) -> dict[str, Tensor]:
     settings, init = saved.settings, Path(saved.settings.init)
     if settings.starts_from_run:
         return checkpoint.load(init).model
-    model, other = (networks.build(settings, len(saved.trained.classes)) for _ in range(2))
-    if not isinstance(model, AlexNet) or not isinstance(other, AlexNet) or init.suffix != ".safetensors":
+    model = networks.build(settings, len(saved.trained.classes))
+    if not isinstance(model, AlexNet) or init.suffix != ".safetensors":
         raise UserError(f"--init of this run was {settings.init}: only AlexNet from a .pt or .safetensors file will do")
-    for each in (model, other):
-        initial_weights.load(each, settings.init)
-    found, again = model.state_dict(), other.state_dict()
-    missing = [name for name, value in found.items() if not value.equal(again[name])]  # drawn at random, twice
+    for parameter in model.parameters():
+        torch.nn.init.constant_(parameter, math.nan)
+    initial_weights.load(model, settings.init)
+    missing = [name for name, value in model.named_parameters() if value.isnan().any()]
     if missing:
         raise UserError(f"{init} does not hold {missing[0]}, so the run started it at random")
-    return dict(found)
+    return dict(model.state_dict())
 
 
 def main(arguments: list[str] | None = None) -> int:

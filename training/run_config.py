@@ -30,8 +30,11 @@ class RunConfig(BaseModel):
 
 
 def find(folder: Path) -> RunConfig | None:
-    """The configuration of the run in `folder`; None where there is none. Raises `UserError` on a damaged one."""
-    return read(folder) if (folder / FILE).exists() else None
+    """The configuration of the run in `folder`; None where there is none, or that of a model (`config.json` too)."""
+    try:
+        return read(folder)
+    except UserError:
+        return None
 
 
 def read(folder: Path) -> RunConfig:

@@ -49,11 +49,8 @@ def robust(small_settings: Settings, folders: Path, small_model: Path) -> Settin
     keep = ("width", "batch_size", "validation_images", "init", "device", "precision")
     given = {name: getattr(small_settings, name) for name in keep}
     given |= {"extra": str(folders / "extra"), "outliers": str(folders / "outliers"), "outlier_images": 7}
-    given |= {
-        "input_size": 128,
-        "batch_norm": True,
-        "resized_crop": 0.6,
-    }  # the network whose stem sees the image itself
+    # The network whose first convolution sees the image itself.
+    given |= {"input_size": 128, "batch_norm": True, "resized_crop": 0.6}
     return recipes.settings("robust", {**given, "epochs": 2, "teacher": [str(small_model)]})
 
 

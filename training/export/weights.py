@@ -35,8 +35,6 @@ def unfold(network: FoldedAlexNet, model: AlexNet) -> dict[str, Tensor]:
             found |= _tensors(f"features.{place}", low_rank.merge_tucker2(layer), last.bias)
         elif isinstance(layer, nn.Conv2d):
             found |= _tensors(f"features.{place}", layer.weight, layer.bias)
-    found["features.0.weight"] = found["features.0.weight"] * model.preprocess.std.view(1, 3, 1, 1)
-    pooling = torch.linalg.pinv(pooling_matrix(network.side, model.network.avgpool)).float()
     for place, layers in zip(_LINEAR_PLACES, (network.first, network.second, network.last), strict=True):
         name = f"classifier.{place}"
         *down, up = (layer for layer in layers if isinstance(layer, nn.Linear))
@@ -44,10 +42,20 @@ def unfold(network: FoldedAlexNet, model: AlexNet) -> dict[str, Tensor]:
             found[f"{name}.down.weight"] = down[0].weight.detach()
             name += ".up"
         found |= _tensors(name, up.weight, up.bias)
+    return undo_folding(found, network.side, model)
+
+
+def undo_folding(found: dict[str, Tensor], side: int, model: AlexNet) -> dict[str, Tensor]:
+    """`found`, of a network folded from one like `model` whose last maps have `side`, without what folding put into the
+    first convolution and the first linear layer.
+    """
     first = "classifier.1.down.weight" if "classifier.1.down.weight" in found else "classifier.1.weight"
+    pooling = torch.linalg.pinv(pooling_matrix(side, model.network.avgpool)).float()
     weight = found[first]
-    found[first] = (weight.view(len(weight), -1, len(pooling)) @ pooling).flatten(1)
-    return found
+    return found | {
+        "features.0.weight": found["features.0.weight"] * model.preprocess.std.view(1, 3, 1, 1),
+        first: (weight.view(len(weight), -1, len(pooling)) @ pooling).flatten(1),
+    }
 
 
 def _tensors(name: str, weight: Tensor, bias: Tensor | None) -> dict[str, Tensor]:
