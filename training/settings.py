@@ -101,7 +101,7 @@ class Settings(BaseModel):
     seed: int = Field(0, ge=0, lt=2**32, description="seed of the split, new layers, order, augmentation and dropout")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="device to train on")
     precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="bf16 is autocast; auto chooses it where the hardware has it"
+        "auto", description="bf16 is autocast; auto chooses it where it is the faster one"
     )
 
     @model_validator(mode="after")
