@@ -19,6 +19,7 @@ from training.settings import Settings
 
 _WHITENING_IMAGES: Final = 2_000
 _CALIBRATION_IMAGES: Final = 2_000
+_LAYERS: Final = "network."  # before the names of the layers in a checkpoint
 
 
 def load(model: Network, settings: Settings, classes: tuple[str, ...]) -> None:
@@ -49,17 +50,21 @@ def _load_weights_of_run(model: Network, settings: Settings, trained: Fingerprin
     Raises `UserError` on one of another network, or one that has seen this run's validation images.
     """
     saved = checkpoint.load(Path(settings.init))
-    if saved.settings.network != settings.network or settings.network != "alexnet":
+    if not isinstance(model, AlexNet) or saved.settings.network != "alexnet":
         raise UserError(f"--init {settings.init}: only AlexNet can start from the weights of a run, of an AlexNet")
     if saved.trained == trained:
         check_unseen("--init", settings.init, saved.settings, settings)
-    weights, fresh = dict(saved.model), model.state_dict()
+    fresh = model.state_dict()
+    weights = dict(saved.model)
+    layers = {name.removeprefix(_LAYERS): value for name, value in weights.items() if name.startswith(_LAYERS)}
+    fitted = initial_weights.fit(layers, model.network.state_dict())
+    weights |= {_LAYERS + name: value for name, value in fitted.items()}
     if saved.trained.classes != trained.classes:
-        last = [f"network.{name}" for name in initial_weights.LAST_LAYER]
+        last = [_LAYERS + name for name in initial_weights.LAST_LAYER]
         weights |= {name: fresh[name] for name in last}
     if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in fresh.items()}:
         raise UserError(
-            f"--init {settings.init}: its layers differ; give the same --input-size, --batch-norm, --stem-kernel "
-            "and --width as that run"
+            f"--init {settings.init}: its layers differ; give the same --batch-norm, --stem-kernel and --width "
+            "as that run, and the same --input-size unless yours is 128"
         )
     model.load_state_dict(weights)

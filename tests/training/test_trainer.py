@@ -28,6 +28,7 @@ from alexnet.paths import ROOT
 from tests.conftest import write_binary
 from training import checkpoint, initialization, loop, networks, trainer
 from training.checkpoint import Checkpoint
+from training.networks import stem
 from training.networks.alexnet import AlexNet
 from training.settings import Settings
 
@@ -302,6 +303,23 @@ def test_of_other_classes_the_last_layer_stays_fresh(small_run: Path, small_sett
     saved = checkpoint.load(small_run / "best.pt").model
     for name, value in model.state_dict().items():
         assert torch.equal(value, fresh[name] if name.startswith("network.classifier.6.") else saved[name]), name
+
+
+def test_a_run_of_another_input_size_begins_one_of_128_pixels(small_run: Path, small_settings: Settings) -> None:
+    settings = small_settings.replace(init=str(small_run / "best.pt"))
+    assert settings.input_size != 128
+    model = AlexNet(10, 128, width=settings.width)
+    initialization._load_weights_of_run(model, settings, checkpoint.load(small_run / "best.pt").trained)
+    saved, begun = checkpoint.load(small_run / "best.pt").model, model.state_dict()
+    changed = {name for name, value in saved.items() if not torch.equal(value, begun[name])}
+    assert changed == {"network.features.0.weight", "network.classifier.1.weight"}
+    assert torch.equal(begun["network.features.0.weight"], stem.fuse_upsampling(saved["network.features.0.weight"]))
+    maps = torch.rand(2, begun["network.features.10.weight"].shape[0], 3, 3)
+    pooled = torch.nn.functional.adaptive_avg_pool2d(maps, 6)
+    torch.testing.assert_close(
+        maps.flatten(1) @ begun["network.classifier.1.weight"].T,
+        pooled.flatten(1) @ saved["network.classifier.1.weight"].T,
+    )
 
 
 @pytest.mark.parametrize(

@@ -34,10 +34,7 @@ def load(model: AlexNet, init: str) -> None:
         return
     fresh = model.network.state_dict()
     found = _download_imagenet() if init == "imagenet" else _merge_factors(_read(Path(init)))
-    if _STEM in found:
-        found[_STEM] = _fit_stem(found[_STEM], fresh[_STEM])
-    if _FIRST_LINEAR in found:
-        found[_FIRST_LINEAR] = _fit_pooling(found[_FIRST_LINEAR], fresh[_FIRST_LINEAR])
+    found = fit(found, fresh)
     if init == "imagenet":
         found = {name: value for name, value in found.items() if value.shape == fresh[name].shape}
     elif any(name in found and found[name].shape != fresh[name].shape for name in LAST_LAYER):
@@ -50,6 +47,16 @@ def load(model: AlexNet, init: str) -> None:
     if missing:
         raise UserError(f"--init {init}: {missing[0]} is missing; the file must hold all convolution layers")
     model.network.load_state_dict({**fresh, **found})
+
+
+def fit(found: dict[str, Tensor], fresh: dict[str, Tensor]) -> dict[str, Tensor]:
+    """`found` with stem and first linear layer in the form of `fresh`, the layers of a network of any `input_size`."""
+    found = dict(found)
+    if _STEM in found:
+        found[_STEM] = _fit_stem(found[_STEM], fresh[_STEM])
+    if _FIRST_LINEAR in found:
+        found[_FIRST_LINEAR] = _fit_pooling(found[_FIRST_LINEAR], fresh[_FIRST_LINEAR])
+    return found
 
 
 def _merge_factors(found: dict[str, Tensor]) -> dict[str, Tensor]:
