@@ -24,6 +24,8 @@ _WORKER_BYTES: Final = 130 * _MEGABYTE
 _MOST_BYTES: Final = 512 * _MEGABYTE  # enough for every image of the default ALEXNET_MAX_PIXELS
 _LEAST_DECODE_BYTES: Final = 16 * _MEGABYTE
 _HELD_SHARE: Final = 4  # bodies take a quarter
+_SMALL_BODY_BYTES: Final = 65_536
+_SMALL_SHARE: Final = 8  # an eighth of that is for small bodies alone
 _SMOOTHING: Final = 0.1
 _MOST_RETRY_SECONDS: Final = 60
 
@@ -63,9 +65,9 @@ class AdmissionControl:
 class MemoryBudget:
     """Bytes of this process for request bodies and for decoding: never more than `limit` together.
 
-    Bodies hold at most `max_held`; one that does not fit is refused, since only its own client knows when it will be
-    complete. Decoding has the rest, `decode_limit`, to itself: what does not fit now waits in the scheduler until
-    others end. A decode never waits for a body, hence no deadlock.
+    Bodies hold at most `max_held`, of which large ones leave a part to small ones. One that does not fit is refused,
+    since only its own client knows when it will be complete. Decoding has the rest, `decode_limit`, to itself: what
+    does not fit now waits in the scheduler until others end. A decode never waits for a body, hence no deadlock.
     """
 
     def __init__(self, limit: int, max_held: int) -> None:
@@ -84,13 +86,16 @@ class MemoryBudget:
     def hold(self) -> Iterator[Callable[[int], None]]:
         """A function that adds to the bytes of one request's body; when the block ends they are given back.
 
-        The function raises `RequestError` `overloaded` when there is no room. For the event loop.
+        The function raises `RequestError` `overloaded` when there is no room. A large body may fill all of it while
+        there is no other. For the event loop.
         """
         own = 0
 
         def add(size: int) -> None:
             nonlocal own
-            if self.held + size > self.max_held:
+            small, alone = own + size <= _SMALL_BODY_BYTES, own == self.held
+            room = self.max_held if small or alone else self.max_held - self.max_held // _SMALL_SHARE
+            if self.held + size > room:
                 raise RequestError("overloaded", "Too many uploads at once; try again in a moment.")
             own += size
             self.held += size

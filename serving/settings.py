@@ -70,7 +70,8 @@ class Settings(BaseModel):
     max_held_bytes: int = Field(
         0,
         ge=0,
-        description="the share of these bytes for request bodies; more get 503 `overloaded`; 0 takes a quarter",
+        description="the share of these bytes for request bodies; more get 503 `overloaded`, bodies over 64 kB first; "
+        "0 takes a quarter",
     )
     max_images: int = Field(64, ge=1, description="most images in one request")
     max_pixels: int = Field(

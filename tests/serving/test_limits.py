@@ -79,6 +79,26 @@ def test_no_more_bytes_of_bodies_are_held_than_configured_whatever_the_number_of
     assert memory.held == 0
 
 
+def test_large_bodies_leave_room_for_small_ones() -> None:
+    memory = MemoryBudget(100 * MB, 8 * MB)
+    with memory.hold() as add_large, memory.hold() as add_other, memory.hold() as add_small:
+        add_large(4 * MB)
+        add_other(3 * MB)
+        for adding in (add_large, add_other):
+            with pytest.raises(RequestError, match="Too many uploads"):
+                adding(1)
+        add_small(50_000)
+        assert memory.held == 7 * MB + 50_000
+
+
+def test_a_large_body_alone_may_fill_all_of_the_room() -> None:
+    memory = MemoryBudget(100 * MB, 8 * MB)
+    with memory.hold() as add:
+        add(4 * MB)
+        add(4 * MB)
+        assert memory.held == 8 * MB
+
+
 def test_images_are_decoded_together_only_while_the_budget_lasts() -> None:
     memory = MemoryBudget(110 * MB, 10 * MB)
     assert memory.acquire(60 * MB)
