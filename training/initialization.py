@@ -54,17 +54,14 @@ def _load_weights_of_run(model: Network, settings: Settings, trained: Fingerprin
         raise UserError(f"--init {settings.init}: only AlexNet can start from the weights of a run, of an AlexNet")
     if saved.trained == trained:
         check_unseen("--init", settings.init, saved.settings, settings)
-    fresh = model.state_dict()
-    weights = dict(saved.model)
-    layers = {name.removeprefix(_LAYERS): value for name, value in weights.items() if name.startswith(_LAYERS)}
-    fitted = initial_weights.fit(layers, model.network.state_dict())
-    weights |= {_LAYERS + name: value for name, value in fitted.items()}
+    fresh = model.network.state_dict()
+    layers = {name.removeprefix(_LAYERS): value for name, value in saved.model.items() if name.startswith(_LAYERS)}
+    weights = initial_weights.fit(layers, fresh)
     if saved.trained.classes != trained.classes:
-        last = [_LAYERS + name for name in initial_weights.LAST_LAYER]
-        weights |= {name: fresh[name] for name in last}
+        weights |= {name: fresh[name] for name in initial_weights.LAST_LAYER}
     if {name: value.shape for name, value in weights.items()} != {name: value.shape for name, value in fresh.items()}:
         raise UserError(
             f"--init {settings.init}: its layers differ; give the same --batch-norm, --stem-kernel and --width "
             "as that run, and the same --input-size unless yours is 128"
         )
-    model.load_state_dict(weights)
+    model.network.load_state_dict(weights)
