@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.errors import RequestError
-from serving.logs import LOGGER
+from serving.logs import AccessLog
 from serving.metrics import Metrics
 
 REQUEST_ID: Final = "x-request-id"
@@ -22,6 +22,7 @@ REQUEST_ID: Final = "x-request-id"
 JSON_HEADERS: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
 _KEY: Final = "alexnet"  # of an ASGI scope
+_BODY_ARRIVED: Final = "alexnet.body_arrived"
 # Version, trace, parent, flags; zeros alone are invalid, and later versions may add fields.
 _TRACEPARENT: Final = re.compile(
     rb"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?"
@@ -70,12 +71,22 @@ def get(scope: Scope) -> RequestContext:
     return context
 
 
-def record(context: RequestContext, seconds: float, metrics: Metrics, access_log: bool) -> None:
+def set_body_arrived(scope: Scope) -> None:
+    """The server has the whole body of the request."""
+    scope[_BODY_ARRIVED] = True
+
+
+def has_body_arrived(scope: Scope) -> bool:
+    """Whether the server is known to have the whole body: then receiving it waits for nobody."""
+    return _BODY_ARRIVED in scope
+
+
+def record(context: RequestContext, seconds: float, metrics: Metrics, access_log: AccessLog | None) -> None:
     """Count and log a request whose answer is known."""
     metrics.count_request(context.method, context.route, context.status, seconds)
     if context.code:
         metrics.errors.labels(context.code).inc()
-    if access_log:
+    if access_log is not None:
         fields = {
             "request_id": context.request_id,
             "trace_id": context.trace_id,
@@ -86,7 +97,7 @@ def record(context: RequestContext, seconds: float, metrics: Metrics, access_log
             "code": context.code,
             "milliseconds": round(seconds * 1000, 2),
         }
-        LOGGER.info("request", extra=fields)
+        access_log.write(fields)
 
 
 def error_response(error: RequestError, context: RequestContext) -> Response:
@@ -105,7 +116,7 @@ def error_response(error: RequestError, context: RequestContext) -> Response:
     return JSONResponse(body, error.status, headers)
 
 
-def refuse(error: RequestError, scope: Scope | None, metrics: Metrics, access_log: bool) -> Response:
+def refuse(error: RequestError, scope: Scope | None, metrics: Metrics, access_log: AccessLog | None) -> Response:
     """The response to what is not valid HTTP, and so reaches no middleware; `scope` where a valid head came first."""
     if scope is not None and has_started(scope):  # the middleware has this request, and will count and log it
         context = get(scope)

@@ -6,9 +6,7 @@ processes as Prometheus' client libraries do. Labels take few values, whatever c
 """
 
 import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +20,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.context_managers import Timer
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
@@ -105,14 +104,9 @@ class Metrics:
         if prediction.ood_score is not None:
             self.ood_score.observe(prediction.ood_score)
 
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Timer:
         """Add the time of the block to the stage `name`."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._stages[name].observe(time.perf_counter() - started)
+        return self._stages[name].time()
 
     def render(self) -> bytes:
         """The current values of all workers in the text format."""

@@ -25,7 +25,7 @@ from serving.api import routes
 from serving.api.router import Router, Routes
 from serving.context import REQUEST_ID
 from serving.errors import RequestError, without_frames
-from serving.logs import LOGGER
+from serving.logs import LOGGER, AccessLog
 from serving.metrics import Metrics
 from serving.settings import Settings
 
@@ -52,7 +52,7 @@ class ContextMiddleware:
     def __init__(self, app: ASGIApp, paths: Set[str], settings: Settings, metrics: Metrics) -> None:
         self._app = app
         self._paths = paths
-        self._access_log = settings.access_log
+        self._access_log = AccessLog(settings.log_format) if settings.access_log else None
         self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -25,6 +25,7 @@ from pydantic import (
 from alexnet.errors import UserError
 from alexnet.inference import MAX_PIXELS
 from alexnet.paths import MODEL
+from serving.logs import LogFormat
 
 PREFIX: Final = "ALEXNET_"
 _PILLOW_MAX_PIXELS: Final = 178_956_970  # Pillow opens nothing larger, whatever is set here
@@ -113,7 +114,7 @@ class Settings(BaseModel):
     )
     public_metrics: bool = Field(True, description="whether `/metrics` needs no key")
     cors_origins: tuple[str, ...] = Field((), description="allowed CORS origins, separated by commas; `*` for all")
-    log_format: Literal["text", "json"] = Field("text", description="plain text or JSON lines")
+    log_format: LogFormat = Field("text", description="plain text or JSON lines")
     access_log: bool = Field(True, description="a log line for each request")
 
     @property

@@ -10,11 +10,13 @@ import functools
 import io
 import re
 from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final
 
 from starlette.requests import ClientDisconnect, Request
 
 from alexnet.inference.prediction import DEFAULT_TOP_K, MAX_TOP_K
+from serving import context
 from serving.body import json_body, multipart
 from serving.errors import RequestError
 from serving.inference.pending import Disconnected
@@ -80,7 +82,7 @@ async def receive(request: Request, settings: Settings, hold: Hold) -> bytes:
         raise too_large
     body = io.BytesIO()  # unlike a list of chunks it needs no copy at the end
     try:
-        async with asyncio.timeout(settings.upload_time_limit):
+        async with _time_limit(request, settings):
             async for chunk in request.stream():
                 if body.tell() + len(chunk) > limit:
                     raise too_large
@@ -92,6 +94,13 @@ async def receive(request: Request, settings: Settings, hold: Hold) -> bytes:
         message = f"The body did not arrive within {settings.upload_time_limit:g} seconds."
         raise RequestError("upload_too_slow", message) from error
     return body.getvalue()
+
+
+def _time_limit(request: Request, settings: Settings) -> AbstractAsyncContextManager[Any]:
+    """For small bodies, which come with their head, a timer would cost more than receiving them."""
+    if context.has_body_arrived(request.scope):
+        return nullcontext()
+    return asyncio.timeout(settings.upload_time_limit)
 
 
 def disconnected(request: Request) -> Disconnected:

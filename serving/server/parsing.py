@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from serving import context
 from serving.errors import RequestError
 from serving.server import framing
 
@@ -99,6 +100,7 @@ class ParsingProtocol(HttpToolsProtocol):
         """The request has arrived."""
         if self.parser.should_upgrade():
             return  # llhttp says so before the body; `_parse` continues with it
+        context.set_body_arrived(cast(dict[str, Any], self.scope))
         super().on_message_complete()
         self._in_body = False
 

@@ -107,8 +107,10 @@ def make(found: Settings, pinned: str, scoreboard: Scoreboard | None = None) -> 
     api = Api(classifier, found, metrics, Capacity(found.concurrency or usable, in_flight, share, scoreboard))
     app = middleware.enclose(bentoml_routes.app(), api.handlers(), found, metrics)
 
+    access_log = logs.AccessLog(found.log_format) if found.access_log else None
+
     def refuse(error: RequestError, scope: Any) -> Response:
-        return context.refuse(error, scope, metrics, found.access_log)
+        return context.refuse(error, scope, metrics, access_log)
 
     Protocol.options = Options(
         refuse,

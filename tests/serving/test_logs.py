@@ -29,7 +29,7 @@ def _leave_no_traces() -> Iterator[None]:
 def written(log_format: str, capsys: pytest.CaptureFixture[str]) -> str:
     logs.configure(log_format)  # type: ignore[arg-type]
     fields = {"request_id": "abc", "route": "/classify", "status": 200, "code": None, "milliseconds": 1.5}
-    logs.LOGGER.info("request", extra=fields)
+    logs.AccessLog(log_format).write(fields)  # type: ignore[arg-type]
     return capsys.readouterr().out
 
 
@@ -45,6 +45,17 @@ def test_a_line_for_programs_is_one_json_object(capsys: pytest.CaptureFixture[st
     assert found["level"] == "INFO"
     assert (found["request_id"], found["status"], found["milliseconds"]) == ("abc", 200, 1.5)
     assert "time" in found
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_a_request_and_an_event_have_lines_of_one_form(log_format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    request = written(log_format, capsys)
+    logs.LOGGER.info("request", extra={"request_id": "abc"})
+    event = capsys.readouterr().out
+    if log_format == "json":
+        assert list(json.loads(request))[:4] == list(json.loads(event))[:4] == ["time", "level", "name", "message"]
+    starts = [re.sub(r"\d", "0", line[: len("2026-01-31T12:00:00.000")]) for line in (request, event)]
+    assert starts[0] == starts[1]
 
 
 def test_an_exception_is_one_line_of_json_too(capsys: pytest.CaptureFixture[str]) -> None:

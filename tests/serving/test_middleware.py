@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import json
-import logging
+import os
 import re
+import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -383,21 +385,19 @@ def test_who_has_the_first_byte_of_an_answer_finds_it_counted(make_app: MakeApp)
 
 
 def test_a_log_line_has_the_request_id_and_nothing_of_the_image(
-    make_app: MakeApp, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    make_app: MakeApp, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(LOGGER, "propagate", True)
-    caplog.set_level(logging.INFO, LOGGER.name)
-    app = make_app(api_keys="secret-key")
+    app = make_app(api_keys="secret-key", log_format="json")
     form = {"image": ("private-name.jpg", b"private-content", "image/jpeg")}
     headers = {"authorization": "Bearer secret-key", "x-request-id": "abc"}
     app.post("/classify?private=query", files=form, headers=headers)
-    (record,) = [record for record in caplog.records if record.name == LOGGER.name]
-    assert record.request_id == "abc"
-    assert (record.route, record.status, record.code) == ("/classify", 415, "unsupported_format")
-    assert record.milliseconds > 0
-    shown = json.dumps(record.__dict__, default=str)
-    assert "private" not in shown
-    assert "secret" not in shown
+    (line,) = capsys.readouterr().out.splitlines()
+    logged = json.loads(line)
+    assert logged["request_id"] == "abc"
+    assert (logged["route"], logged["status"], logged["code"]) == ("/classify", 415, "unsupported_format")
+    assert logged["milliseconds"] > 0
+    assert "private" not in line
+    assert "secret" not in line
 
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -416,27 +416,27 @@ TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
     ],
 )
 def test_the_trace_of_a_request_is_logged(
-    traceparent: str,
-    trace_id: str | None,
-    make_app: MakeApp,
-    caplog: pytest.LogCaptureFixture,
-    monkeypatch: pytest.MonkeyPatch,
+    traceparent: str, trace_id: str | None, make_app: MakeApp, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(LOGGER, "propagate", True)
-    caplog.set_level(logging.INFO, LOGGER.name)
-    make_app().get("/model", headers={"traceparent": traceparent})
-    (record,) = [record for record in caplog.records if record.name == LOGGER.name]
-    assert record.trace_id == trace_id
+    make_app(log_format="json").get("/model", headers={"traceparent": traceparent})
+    assert json.loads(capsys.readouterr().out)["trace_id"] == trace_id
 
 
-def test_the_access_log_can_be_switched_off(
-    make_app: MakeApp, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(LOGGER, "propagate", True)
-    caplog.set_level(logging.INFO, LOGGER.name)
-    app = make_app(access_log=False)
-    app.get("/model")
-    assert not caplog.records
+def test_the_access_log_can_be_switched_off(make_app: MakeApp, capsys: pytest.CaptureFixture[str]) -> None:
+    make_app(access_log=False).get("/model")
+    assert not capsys.readouterr().out
+
+
+def test_a_log_that_nobody_reads_fails_no_request(make_app: MakeApp, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app()
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert app.get("/model").status_code == 200
+        monkeypatch.undo()
+        with suppress(BrokenPipeError):
+            closed.close()
 
 
 # --- requests of one client at once
