@@ -37,16 +37,16 @@ reproduce: .venv/.dev ## the published run: trained or resumed, evaluated, and c
 	$(BIN)/alexnet report
 
 OTHERS = $(if $(EXTRA),--extra $(EXTRA)) $(if $(OUTLIERS),--outliers $(OUTLIERS))
-INIT_SHARE ?= 0.1
 IMPROVED := runs/improved/best.pt
+ROBUST := runs/robust/best.pt
 model: .venv/.dev ## the shipped model from its teacher to its card, in hours; EXTRA=DIR and OUTLIERS=DIR to train with, PHOTOS=DIR and OOD="DIR ..." to measure
 	$(call run,teacher,--recipe teacher)
 	$(call run,improved,--recipe improved --teacher runs/teacher/best.pt --init $(INIT))
 	$(call run,robust,--recipe robust --init $(IMPROVED) --teacher $(IMPROVED) $(OTHERS))
-	$(BIN)/python -m tools.interpolate runs/robust $(INIT_SHARE)
-	$(BIN)/alexnet compress runs/robust/interpolated.pt --fine-tune-steps 600 --latency --release $(DATA_FLAGS) \
+	$(call run,small,--recipe small --init $(ROBUST) --teacher $(ROBUST) $(OTHERS))
+	$(BIN)/alexnet compress runs/small --fine-tune-steps 600 --latency --release $(DATA_FLAGS) \
 		$(if $(PHOTOS),--photos $(PHOTOS)) $(if $(SOURCES),--sources "$(SOURCES)")
-	$(BIN)/alexnet evaluate --checkpoint runs/robust/interpolated.pt $(DATA_FLAGS) $(addprefix --ood ,$(OOD)) $(if $(PHOTOS),--photos $(PHOTOS))
+	$(BIN)/alexnet evaluate --checkpoint runs/small $(DATA_FLAGS) $(addprefix --ood ,$(OOD)) $(if $(PHOTOS),--photos $(PHOTOS))
 	$(BIN)/alexnet evaluate --corruptions quick $(DATA_FLAGS)
 	$(BIN)/alexnet card $(DATA_FLAGS)
 	$(BIN)/python -m tools.readme

@@ -43,10 +43,7 @@ class EpochMetrics:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """`model`, `ema` and `optimizer` are state dicts; `epochs` are the metrics of all epochs up to these weights.
-
-    `init_share` is how much of the initial weights was mixed into `model` after training (`tools.interpolate`).
-    """
+    """`model`, `ema` and `optimizer` are state dicts; `epochs` are the metrics of all epochs up to these weights."""
 
     model: dict[str, Tensor]
     settings: Settings
@@ -54,7 +51,6 @@ class Checkpoint:
     epochs: tuple[EpochMetrics, ...]
     optimizer: dict[str, Any] | None = None
     ema: dict[str, Tensor] | None = None
-    init_share: float = 0.0
 
     def copied(self) -> "Checkpoint":
         """The same with copies of its tensors on the CPU, which training does not change."""
@@ -85,7 +81,6 @@ def load(path: Path) -> Checkpoint:
         tuple(EpochMetrics(**epoch) for epoch in saved["epochs"]),
         saved.get("optimizer"),
         saved.get("ema"),
-        saved.get("init_share", 0.0),
     )
 
 
@@ -98,7 +93,6 @@ def save(path: Path, checkpoint: Checkpoint) -> None:
         "epochs": [dataclasses.asdict(epoch) for epoch in checkpoint.epochs],
         **({} if checkpoint.optimizer is None else {"optimizer": checkpoint.optimizer}),
         **({} if checkpoint.ema is None else {"ema": checkpoint.ema}),
-        **({"init_share": checkpoint.init_share} if checkpoint.init_share else {}),
     }
     try:
         with files.replacing(path) as partial:

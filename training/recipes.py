@@ -1,7 +1,8 @@
 """Named recipes: the values that `alexnet train --recipe NAME` sets. A flag given beside it wins.
 
 `published` is the run that docs/development/reproduction.md compares with; `improved` is distilled from what `teacher`
-trains; `robust` fine-tunes that for images from elsewhere; `custom` is for photos at their own size.
+trains; `robust` fine-tunes that for images from elsewhere; `small` halves the arithmetic of what `robust` trains;
+`custom` is for photos at their own size.
 Teachers, initial weights, extra images and outliers are the user's to give.
 docs/development/training.md shows the recipes side by side.
 """
@@ -9,6 +10,39 @@ docs/development/training.md shows the recipes side by side.
 from typing import Any, Final
 
 from training.settings import Settings
+
+_ROBUST: Final = Settings(
+    epochs=5,
+    batch_size=128,
+    learning_rate=0.005,
+    lr_schedule="cosine",
+    warmup_epochs=0.1,
+    nesterov=True,
+    weight_decay=5e-4,
+    ema_decay=0.998,
+    label_smoothing=0.05,
+    horizontal_flip=True,
+    random_crop=4,
+    cutout=6,
+    degraded=0.4,
+    fractals=0.1,
+    teacher_views="clean",
+    distill_weight=0.6,
+    input_size=160,
+    validation_images=5_000,
+)
+_SMALL: Final = Settings(
+    **{
+        **_ROBUST.model_dump(exclude_unset=True),
+        "conv_rank": 0.5,
+        "epochs": 8,
+        "learning_rate": 0.001,
+        "warmup_epochs": 0.2,
+        "dropout": 0.0,
+        "teacher_views": "augmented",
+        "distill_weight": 0.9,
+    }
+)
 
 RECIPES: Final = {
     "published": Settings(),
@@ -29,26 +63,8 @@ RECIPES: Final = {
         input_size=160,
         validation_images=5_000,
     ),
-    "robust": Settings(
-        epochs=5,
-        batch_size=128,
-        learning_rate=0.005,
-        lr_schedule="cosine",
-        warmup_epochs=0.1,
-        nesterov=True,
-        weight_decay=5e-4,
-        ema_decay=0.998,
-        label_smoothing=0.05,
-        horizontal_flip=True,
-        random_crop=4,
-        cutout=6,
-        degraded=0.4,
-        fractals=0.1,
-        teacher_views="clean",
-        distill_weight=0.6,
-        input_size=160,
-        validation_images=5_000,
-    ),
+    "robust": _ROBUST,
+    "small": _SMALL,
     "custom": Settings(
         network="pooled",
         image_size=224,

@@ -38,6 +38,13 @@ class Settings(BaseModel):
     stem_kernel: int = Field(
         4, ge=4, le=6, multiple_of=2, description="kernel of the first convolution at four times the image's size"
     )
+    conv_rank: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="ranks of the second to fifth convolution as a share of their channels (Tucker-2), fitted to the "
+        "initial weights; 1 leaves them whole",
+    )
     epochs: int = Field(30, ge=1, description="passes over the training images")
     batch_size: int = Field(32, ge=1, description="training images per step")
     validation_batch_size: int = Field(64, ge=1, description="validation images per step; does not change any result")
@@ -110,6 +117,8 @@ class Settings(BaseModel):
             raise ValueError(f"--input-size is {self.input_size}: AlexNet needs {_SMALLEST_ALEXNET} or more")
         if self.network == "pooled" and self.image_size < _SMALLEST_ALEXNET:
             raise ValueError(f"--image-size is {self.image_size}: --network pooled needs {_SMALLEST_ALEXNET} or more")
+        if self.conv_rank < 1 and (self.network != "alexnet" or self.batch_norm):
+            raise ValueError(f"--conv-rank is {self.conv_rank:g}: only AlexNet without --batch-norm has low ranks")
         if self.network != "pooled" and self.image_size != _CIFAR10:
             raise ValueError(f"--image-size is {self.image_size}: only --network pooled (--recipe custom) has a choice")
         if self.image_size != _CIFAR10 and (self.extra or self.outliers):

@@ -7,7 +7,6 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from alexnet.commands.flags import DEFAULT_DATA, Data, Download, Mlflow, Register, fetch
-from alexnet.errors import UserError
 
 _OUTPUT: Final = Path("models/alexnet/model.onnx")  # where a new model ships from
 _PUBLISHED: Final = Path("docs/runs/published")
@@ -55,12 +54,6 @@ def compress(
     fine_tune_steps: Annotated[
         int, Parameter(validator=Number(gte=0), help="steps of distillation from the whole network")
     ] = 0,
-    conv_ranks: Annotated[
-        str,
-        Parameter(
-            help="ranks of the second convolution (Tucker-2): none, auto for the lowest that are good enough, or R1,R2"
-        ),
-    ] = "none",
     photos: Annotated[
         Path | None,
         Parameter(
@@ -73,7 +66,7 @@ def compress(
     ] = None,
     calibration_from: Annotated[
         Path | None,
-        Parameter(help="take ranks, temperature and OOD threshold from this file, for a run that held out no images"),
+        Parameter(help="take rank, temperature and OOD threshold from this file, for a run that held out no images"),
     ] = None,
     release: Annotated[
         bool,
@@ -99,7 +92,6 @@ def compress(
         output,
         precision=precision,
         rank=None if rank == "auto" else rank,
-        conv_ranks=_parse_conv_ranks(conv_ranks),
         fine_tune_steps=fine_tune_steps,
         max_drop=max_drop,
         photos=photos,
@@ -129,12 +121,3 @@ def report(
     from training.reproduction import report as comparison
 
     print(comparison.report(run, published, output))
-
-
-def _parse_conv_ranks(given: str) -> tuple[int, int] | Literal["auto"] | None:
-    if given in ("none", "auto"):
-        return "auto" if given == "auto" else None
-    parts = given.split(",")
-    if len(parts) != 2 or not all(part.isdecimal() for part in parts):
-        raise UserError(f"--conv-ranks is {given}: give none, auto, or two integers like 48,96")
-    return int(parts[0]), int(parts[1])

@@ -30,7 +30,7 @@ def train(
     output: Annotated[Path | None, Parameter(help="folder of the new run; by default runs/<time>")] = None,
     resume: Annotated[Path | None, Parameter(help="resume the run in this folder")] = None,
     recipe: Annotated[
-        Literal["published", "improved", "robust", "custom", "teacher"] | None,
+        Literal["published", "improved", "robust", "small", "custom", "teacher"] | None,
         Parameter(
             help="named set of settings, which other flags override; by default published for CIFAR-10, custom for an "
             "image folder"

@@ -108,7 +108,6 @@ class Compression(_Record):
     """
 
     rank_asked: int | None
-    conv_ranks: tuple[int, int] | None = None
     max_drop: float
     validation_images: int
     fine_tune_steps: int
@@ -123,10 +122,9 @@ class ModelMetadata(_Record):
 
     `input_size` is the side in pixels to which the network resizes its input; `rank` is None where no layer was
     factorised; `image_folder_sha256` is the digest of the image folder it was trained on, None for CIFAR-10;
-    `training_images` is how many it had to learn from; `init_share` is how much of the initial weights was mixed into
-    the trained ones; `uncalibrated` is what the file would score without its temperature; `resize_filter` is Pillow's
-    filter with which photos were shrunk when it was made; `sources` says which images beyond the data set it was
-    trained on, and under which terms.
+    `training_images` is how many it had to learn from; `uncalibrated` is what the file would score without its
+    temperature; `resize_filter` is Pillow's filter with which photos were shrunk when it was made; `sources` says which
+    images beyond the data set it was trained on, and under which terms.
     """
 
     name: str
@@ -147,7 +145,6 @@ class ModelMetadata(_Record):
     image_folder_sha256: str | None = None
     training_images: int | None = None
     init_sha256: str | None = None
-    init_share: float | None = None
     teacher_sha256: tuple[str, ...] | None = None
     settings: TrainingSettings | None = None
     validation: ValidationMetrics | None = None

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 import onnx
 from rich.console import Console
@@ -38,13 +38,12 @@ from training.export import steps as table
 from training.export.folding import FoldedAlexNet, FoldedProbabilities
 from training.export.head_fit import HeadFit
 from training.export.multiply_adds import count_multiply_adds
-from training.export.rank_search import Choice, ConvRanks, Search
+from training.export.rank_search import Choice, Search
 from training.export.source import FitImages, Probabilities, Source, read, read_calibration, read_images
 from training.export.steps import Step, Steps
 from training.networks.alexnet import AlexNet
 
 RANKS: Final = (32, 64, 96, 128, 160)
-CONV_RANKS: Final[tuple[ConvRanks, ...]] = ((32, 64), (48, 96), (64, 128))
 MAX_RANK: Final = 512
 REFERENCE_SIZE: Final = 224  # pixels a side of the AlexNet that latencies are compared with
 
@@ -55,12 +54,11 @@ _RANK_FRACTION: Final = 0.5  # of the allowed loss, for low ranks
 class Request:
     """What to compress, and how.
 
-    `rank` is that of the two large linear layers; None chooses it. `conv_ranks` are those of the second convolution
-    (Tucker-2); None leaves it as it is. `photos` are a folder that chooses the OOD score and its threshold, too: photos
-    of the classes in folders of their names, and of none of them in `none/`. `sources` says which images beyond the
-    data set the run was trained on. `calibration_from` is a file of an earlier run whose ranks, temperature and
-    threshold are taken, for a run that held out no images. With `release`, a float16 ONNX file for GPUs and the weights
-    as float16 are written beside `output`. With `latency`, that of each step is measured, by `threads`.
+    `rank` is that of the two large linear layers; None chooses it. `photos` are a folder that chooses the OOD score and
+    its threshold, too: photos of the classes in folders of their names, and of none of them in `none/`. `sources` says
+    which images beyond the data set the run was trained on. `calibration_from` is a file of an earlier run whose rank,
+    temperature and threshold are taken, for a run that held out no images. With `release`, a float16 ONNX file for GPUs
+    and the weights as float16 are written beside `output`. With `latency`, that of each step is measured, by `threads`.
     """
 
     checkpoint: Path
@@ -68,7 +66,6 @@ class Request:
     output: Path
     precision: Precision = "int8"
     rank: int | None = None
-    conv_ranks: ConvRanks | Literal["auto"] | None = None
     fine_tune_steps: int = 0
     max_drop: float = 0.2
     photos: Path | None = None
@@ -145,12 +142,10 @@ def _reduce(job: _Job) -> tuple[Choice, onnx.ModelProto]:
     """The network with constants folded and layers of low rank, and its graph, proven to compute the same."""
     request, source, images = job.request, job.source, job.images
     ranks = tuple(rank for rank in RANKS if rank <= len(images.training)) or (len(images.training),)
-    conv_ranks = CONV_RANKS if request.conv_ranks == "auto" else (request.conv_ranks,)
-    if job.earlier is not None and job.earlier.compression is not None and job.earlier.rank is not None:
-        ranks, conv_ranks = (job.earlier.rank,), (job.earlier.compression.conv_ranks,)
+    if job.earlier is not None and job.earlier.rank is not None:
+        ranks = (job.earlier.rank,)
     search = Search(
         ranks=ranks if request.rank is None else (request.rank,),
-        conv_ranks=tuple(pair for pair in conv_ranks if pair is not None),
         allowed=_RANK_FRACTION * request.max_drop / 100,
         steps=request.fine_tune_steps,
         progress=job.progress,
@@ -161,7 +156,7 @@ def _reduce(job: _Job) -> tuple[Choice, onnx.ModelProto]:
     size = sum(value.numel() * value.element_size() for value in source.model.state_dict().values())
     job.steps.add_predicted("checkpoint", size, choice.predicted.numpy(), len(source.metadata.classes))
     body = onnx_export.to_onnx(choice.network, source.metadata, head_fit.BODY)
-    path = job.steps.add(_name(choice), output_head.attach(body))
+    path = job.steps.add(f"rank {choice.rank}", output_head.attach(body))
     torch_parity.check_parity(FoldedProbabilities(choice.network).eval(), Classifier(path), images.parity)
     return choice, body
 
@@ -205,7 +200,6 @@ def _describe(job: _Job, choice: Choice, head: HeadFit, records: tuple[Compressi
     request, images = job.request, job.images
     return Compression(
         rank_asked=request.rank,
-        conv_ranks=choice.conv_ranks,
         max_drop=request.max_drop,
         validation_images=len(images.measured) if images.held_out else 0,
         fine_tune_steps=request.fine_tune_steps,
@@ -228,11 +222,6 @@ def _write(product: _Product, metadata: ModelMetadata, compression: Compression)
 
 def _print(path: Path) -> None:
     print(f"{path}: {megabytes(path.stat().st_size)}, sha256 {files.sha256(path)}")
-
-
-def _name(choice: Choice) -> str:
-    convolution = "" if choice.conv_ranks is None else f", conv2 {choice.conv_ranks[0]} x {choice.conv_ranks[1]}"
-    return f"rank {choice.rank}{convolution}"
 
 
 def _versions() -> dict[str, str | int]:

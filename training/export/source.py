@@ -83,7 +83,7 @@ def read(checkpoint: Path) -> Source:
         raise UserError(f"{path}: the network `pooled` is small already; write it with `alexnet export`")
     if not isinstance(model, AlexNet):
         raise UserError("a teacher is not exported: it is there to train AlexNet with, by --teacher")
-    model.load_state_dict(saved.model)
+    model.load_state_dict(saved.ema or saved.model)  # of a last.pt: what was validated
     if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
         raise UserError(f"{path}: the run diverged, its weights are not finite; train again at a lower --learning-rate")
     return Source(path, model.eval(), _describe(path, saved), saved.settings, saved.trained)
@@ -137,7 +137,6 @@ def _describe(path: Path, saved: Checkpoint) -> ModelMetadata:
         input_size=settings.input_size,
         resize_filter=shrink.FILTER.name,
         init_sha256=config.init_sha256 if config else None,
-        init_share=saved.init_share or None,
         teacher_sha256=config.teacher_sha256 if config and config.teacher_sha256 else None,
         run=path.resolve().parent.name,
         checkpoint_sha256=files.sha256(path),

@@ -12,8 +12,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from alexnet.inference.metadata import ModelMetadata
-from training.export import low_rank
 from training.export.folding import FoldedAlexNet, pooling_matrix
+from training.networks import low_rank
 from training.networks.alexnet import AlexNet
 
 _LINEAR_PLACES = (1, 4, 6)  # of the linear layers in torchvision's classifier

@@ -14,5 +14,11 @@ def build(settings: Settings, classes: int) -> Network:
     if settings.network == "pooled":
         return PooledAlexNet(classes, settings.image_size, settings.dropout, settings.width)
     return AlexNet(
-        classes, settings.input_size, settings.dropout, settings.width, settings.batch_norm, settings.stem_kernel
+        classes,
+        settings.input_size,
+        settings.dropout,
+        settings.width,
+        settings.batch_norm,
+        settings.stem_kernel,
+        settings.conv_rank,
     )

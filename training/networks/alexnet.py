@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from alexnet.datasets.cifar10 import SIDE
 from alexnet.probe.ood import GRID
+from training.networks import low_rank
 
 # The statistics that torchvision's ImageNet weights were trained with, for values from 0 to 1:
 # https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.alexnet.html
@@ -57,7 +58,7 @@ class AlexNet(nn.Module):
     resize and first convolution are one convolution of stride 1 on the image itself, of `stem_kernel` pixels a side
     (stem.py), and the linear layers see maps of 3x3 instead of 6x6.
     With `batch_norm` each convolution is normalised, which export folds into it. `width` multiplies all channels and
-    hidden units.
+    hidden units. With a `conv_rank` below 1 the convolutions after the first are three each (low_rank.py).
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class AlexNet(nn.Module):
         width: float = 1.0,
         batch_norm: bool = False,
         stem_kernel: int = 4,
+        conv_rank: float = 1.0,
     ) -> None:
         super().__init__()
         self.classes = classes
@@ -79,7 +81,7 @@ class AlexNet(nn.Module):
             stem = nn.Conv2d(3, channels[0], stem_kernel, padding=(stem_kernel - 2) // 2)
         else:
             stem = nn.Conv2d(3, channels[0], 11, stride=STEM_STRIDE, padding=2)
-        features = _features(stem, channels)
+        features = _features(stem, channels, conv_rank)
         classifier = _classifier(channels[-1] * pooled**2, round(width * _HIDDEN), classes, dropout)
         self.network = _Layers(_with_batch_norm(features) if batch_norm else features, pooled, classifier)
 
@@ -131,20 +133,20 @@ class _Layers(nn.Module):
         return logits
 
 
-def _features(stem: nn.Conv2d, channels: Sequence[int]) -> nn.Sequential:
+def _features(stem: nn.Conv2d, channels: Sequence[int], rank: float = 1.0) -> nn.Sequential:
     conv1, conv2, conv3, conv4, conv5 = channels
     return nn.Sequential(
         stem,
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, stride=2),
-        nn.Conv2d(conv1, conv2, 5, padding=2),
+        low_rank.convolution(conv1, conv2, 5, rank),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, stride=2),
-        nn.Conv2d(conv2, conv3, 3, padding=1),
+        low_rank.convolution(conv2, conv3, 3, rank),
         nn.ReLU(inplace=True),
-        nn.Conv2d(conv3, conv4, 3, padding=1),
+        low_rank.convolution(conv3, conv4, 3, rank),
         nn.ReLU(inplace=True),
-        nn.Conv2d(conv4, conv5, 3, padding=1),
+        low_rank.convolution(conv4, conv5, 3, rank),
         nn.ReLU(inplace=True),
         nn.MaxPool2d(3, stride=2),
     )

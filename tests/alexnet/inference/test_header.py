@@ -22,6 +22,7 @@ from tests import images
 from tests.images import chunk, encode, photo
 
 SIDE = 32
+OTHERS = 1_000_000  # bytes that other threads of the test's process take meanwhile
 WIDTH, HEIGHT = 2_400, 1_800
 LARGE = photo(WIDTH, HEIGHT)
 GREY = LARGE.convert("L")
@@ -94,7 +95,7 @@ def test_decoding_never_takes_more_memory_than_its_header_says(name: str) -> Non
     before = _status("VmRSS")
     decode(content, SIDE, SIDE)
     peak = _status("VmHWM") - before
-    assert peak <= expected
+    assert peak <= expected + OTHERS
     if name not in ("JPEG", "GIF"):  # of which so little is held that the working memory counts most
         assert peak > 0.4 * expected  # the table is no larger than it must be
 

@@ -32,7 +32,6 @@ FULL = ModelMetadata(
     license="Apache-2.0",
     sources="5,250 photos of a public set",
     training_images=28,
-    init_share=0.2,
     run="/home/someone/runs/improved",
     checkpoint_sha256="0" * 64,
     image_folder_sha256="1" * 64,

@@ -4,6 +4,7 @@ In: a linear layer or a convolution, and its inputs or responses on real images.
 are fitted to the responses, not to the weights: where inputs are correlated, these are different problems.
 """
 
+import copy
 from dataclasses import dataclass
 
 import torch
@@ -47,17 +48,46 @@ def factorise(layer: nn.Linear, components: Components, rank: int) -> nn.Sequent
     return nn.Sequential(first, second)
 
 
+def convolution(inputs: int, outputs: int, kernel: int, rank: float) -> nn.Conv2d | nn.Sequential:
+    """A convolution with the same height and width in and out; three, of ranks `rank` times its channels, below 1."""
+    if rank == 1:
+        return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
+    return _three(inputs, outputs, kernel, ranks(inputs, outputs, rank))
+
+
+def ranks(inputs: int, outputs: int, rank: float) -> tuple[int, int]:
+    """The ranks of `tucker2` that are the share `rank` of a convolution's channels."""
+    return max(1, round(rank * inputs)), max(1, round(rank * outputs))
+
+
+@torch.no_grad()
+def factorise_convolutions(layers: nn.Sequential, images: Tensor, rank: float) -> nn.Sequential:
+    """A copy of `layers`, with each `nn.Conv2d` but the first as three; fitted one after the other to `images`
+    [N, channels, H, W], so that each sees what those before it give now.
+    """
+    reduced = copy.deepcopy(layers).eval()
+    _, *places = (place for place, layer in enumerate(layers) if isinstance(layer, nn.Conv2d))
+    for place in places:
+        layer = layers[place]
+        assert isinstance(layer, nn.Conv2d)
+        found = ranks(layer.in_channels, layer.out_channels, rank)
+        reduced[place] = tucker2(layer, reduced[:place](images), found)
+    return reduced
+
+
 @torch.no_grad()
 def tucker2(layer: nn.Conv2d, inputs: Tensor, ranks: tuple[int, int]) -> nn.Sequential:
     """Three convolutions for one: 1x1 to `ranks[0]` channels, that of `layer` to `ranks[1]`, 1x1 to its outputs.
 
     Tucker decomposition along both channel axes (https://arxiv.org/abs/1511.06530), fitted to `inputs`
     [N, in, H, W]: the inputs are reduced in the coordinates in which they are uncorrelated, so that what is left out is
-    what the responses need least; the outputs are projected on the principal components of the responses.
+    what the responses need least; the outputs are projected on the principal components of the responses. Both 1x1
+    kernels are orthonormal, so that the weights and their gradients have the scale of those of `layer`.
     """
     assert layer.groups == 1
+    assert layer.stride == (1, 1)
     narrow, wide = ranks
-    responses = F.conv2d(inputs, layer.weight, None, layer.stride, layer.padding, layer.dilation)
+    responses = F.conv2d(inputs, layer.weight, None, padding=layer.padding)
     found = principal_components(responses.transpose(0, 1).flatten(1).T, wide)
     outputs = found.vectors  # [out, wide]
     kernel = torch.einsum("oihw,or->rihw", layer.weight, outputs)
@@ -65,17 +95,26 @@ def tucker2(layer: nn.Conv2d, inputs: Tensor, ranks: tuple[int, int]) -> nn.Sequ
     root, inverse = _covariance_roots(inputs.transpose(0, 1).flatten(1))
     unfolded = torch.einsum("rihw,ij->jrhw", kernel, root).flatten(1)
     vectors = torch.linalg.svd(unfolded, full_matrices=False)[0][:, :narrow]  # [in, narrow]
+    basis, rest = torch.linalg.qr(inverse @ vectors)  # [in, narrow], orthonormal
 
-    first = nn.Conv2d(layer.in_channels, narrow, 1, bias=False)
-    middle = nn.Conv2d(narrow, wide, layer.kernel_size, layer.stride, layer.padding, layer.dilation, bias=False)  # type: ignore[arg-type]
-    last = nn.Conv2d(wide, layer.out_channels, 1)
-    first.weight.copy_((vectors.T @ inverse)[..., None, None])
-    middle.weight.copy_(torch.einsum("rihw,ij->rjhw", kernel, root @ vectors))
+    layers = _three(layer.in_channels, layer.out_channels, layer.kernel_size[0], ranks)
+    first, middle, last = (part for part in layers if isinstance(part, nn.Conv2d))
+    first.weight.copy_(basis.T[..., None, None])
+    middle.weight.copy_(torch.einsum("rihw,ij->rjhw", kernel, root @ vectors @ rest.T))
     last.weight.copy_(outputs[..., None, None])
     bias = torch.zeros(layer.out_channels) if layer.bias is None else layer.bias
     assert last.bias is not None
     last.bias.copy_(bias + found.mean - outputs @ (outputs.T @ found.mean))
-    return nn.Sequential(first, middle, last)
+    return layers
+
+
+def _three(inputs: int, outputs: int, kernel: int, ranks: tuple[int, int]) -> nn.Sequential:
+    narrow, wide = ranks
+    return nn.Sequential(
+        nn.Conv2d(inputs, narrow, 1, bias=False),
+        nn.Conv2d(narrow, wide, kernel, padding=kernel // 2, bias=False),
+        nn.Conv2d(wide, outputs, 1),
+    )
 
 
 def merge_tucker2(layers: nn.Sequential) -> Tensor:

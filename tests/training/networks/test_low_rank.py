@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.export import low_rank
+from training.networks import low_rank
 
 
 def test_the_full_rank_changes_nothing_and_a_lower_one_is_the_closest_there_is() -> None:
