@@ -69,9 +69,14 @@ def read(path: Path) -> list[Row]:
 
 
 def newest(kind: str, folder: Path = RESULTS) -> Path | None:
-    """The file of this kind with the latest date, whatever the hardware; None when there is none."""
-    found = [(path.stem[-10:], path) for path in folder.glob(f"{kind}-*-cpus-????-??-??.csv")]
-    return max(found)[1] if found else None
+    """The file of this kind with the latest date, of one day that of the shipped model; None when there is none."""
+    shipped = files.sha256(MODEL)
+
+    def rank(path: Path) -> tuple[str, bool, Path]:
+        found = [row["sha256"] for row in read(path) if row.get("sha256")]
+        return path.stem[-10:], any(map(shipped.startswith, found)), path
+
+    return max(folder.glob(f"{kind}-*-cpus-????-??-??.csv"), key=rank, default=None)
 
 
 def choose(rows: Iterable[Row], **wanted: object) -> list[Row]:

@@ -59,9 +59,16 @@ def short_cpu(name: str) -> str:
     return re.sub(r"\([RT]M?\)| Processor", "", name.partition(" (")[0]).strip()
 
 
+def shown(kind: str, folder: Path) -> Path | None:
+    """The file that a section shows: of the machine whose newest measurement of the service is shown, or the newest."""
+    serving = records.newest("serving", folder)
+    same = serving and serving.with_name(serving.name.replace("serving", kind, 1))
+    return same if same and same.exists() else records.newest(kind, folder)
+
+
 def section(kind: str, module: ModuleType, folder: Path) -> str:
     """What was measured of one kind: with what, the verdicts, the plot and the tables."""
-    path = records.newest(kind, folder)
+    path = shown(kind, folder)
     if path is None:
         return f"Not measured yet: `python -m benchmarks.{kind}`."
     rows = records.read(path)
@@ -84,7 +91,7 @@ def draw(folder: Path = records.RESULTS, plots: Path = PLOTS) -> list[Path]:
 
     drawn = []
     for kind, plot in DRAWN.items():
-        path = records.newest(kind, folder)
+        path = shown(kind, folder)
         if path is None:
             continue
         figure = plot(plt, records.read(path))

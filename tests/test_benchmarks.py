@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from alexnet import files
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
+from alexnet.paths import MODEL
 from benchmarks import load, models, records, report, serving, startup, systems, training
 from benchmarks.verdict import Verdict, ratio
 from tests.conftest import WIDTH
@@ -161,6 +163,19 @@ def test_machines_are_shown_side_by_side(tmp_path: Path) -> None:
     assert head.endswith("2020-01-31 |")
     assert model.count("model abc (measured on an earlier model)") == 2
     assert any(line.endswith("| 1.25x | 2.50x |") for line in lines)
+
+
+def test_of_one_day_the_shipped_model_is_shown_and_all_of_its_machine(tmp_path: Path) -> None:
+    rows_of("serving", SERVED, tmp_path)
+    (first,) = tmp_path.iterdir()
+    date = first.stem[-10:]
+    shipped = tmp_path / f"serving-a-4-cpus-{date}.csv"
+    shipped.write_text(first.read_text().replace(",abc,", f",{files.sha256(MODEL)[:12]},"))
+    assert records.newest("serving", tmp_path) == shipped
+    for name in (f"training-a-4-cpus-{date}.csv", f"training-z-4-cpus-{date}.csv", f"startup-z-4-cpus-{date}.csv"):
+        (tmp_path / name).write_text("date\n")
+    assert report.shown("training", tmp_path) == tmp_path / f"training-a-4-cpus-{date}.csv"
+    assert report.shown("startup", tmp_path) == tmp_path / f"startup-z-4-cpus-{date}.csv"
     assert report.machines(tmp_path / "none") == "Nothing is measured yet."
 
 
