@@ -19,10 +19,11 @@ from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from alexnet.inference.metadata import ModelMetadata
 from tests.conftest import WIDTH, write_binary
-from training import checkpoint
+from training import checkpoint, trainer
 from training.export import onnx_export, source, torch_parity
 from training.export.onnx_export import export as export_model
 from training.networks.alexnet import AlexNet
+from training.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -94,6 +95,17 @@ def test_the_metrics_of_a_last_checkpoint_are_those_of_its_last_epoch(small_run:
     found = source.read(small_run / "last.pt").metadata.validation
     assert found is not None
     assert found.epoch == 2
+
+
+def test_of_a_last_checkpoint_the_averaged_weights_are_taken_which_were_validated(
+    tmp_path: Path, data_root: Path, small_settings: Settings
+) -> None:
+    run = trainer.start(small_settings.replace(ema_decay=0.5), data_root, tmp_path / "run")
+    saved = checkpoint.load(run / "last.pt")
+    assert saved.ema is not None
+    found = source.read(run / "last.pt").model.state_dict()
+    assert all(torch.equal(found[name], value) for name, value in saved.ema.items())
+    assert not all(torch.equal(found[name], value) for name, value in saved.model.items())
 
 
 def test_nothing_of_this_machine_is_inside(small_model: Path) -> None:
