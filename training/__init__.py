@@ -8,7 +8,7 @@ trainer.py                 start, resume, epochs          -> runs/<id>/ config.j
   |  settings.py           every value that counts        (recipes.py: named ones)
   |  loop.py               an epoch, a step, validation
   |    augment/            pixels to other pixels         basic; robust: resample, color, jpeg, fractals
-  |    networks/           pixels to logits               alexnet, teacher; stem, batch_norm, initial_weights
+  |    networks/           pixels to logits               alexnet, teacher; stem, low_rank, batch_norm, initial_weights
   |    optim/              what a step does               losses, schedule, ema, cuda_graph, lazy_low_rank_sgd
   |    distillation.py     teachers, from checkpoints and ONNX files
   |    distributed.py      several processes under torchrun
