@@ -52,6 +52,11 @@ class Checkpoint:
     optimizer: dict[str, Any] | None = None
     ema: dict[str, Tensor] | None = None
 
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """Those that were validated: the averaged ones of a run that has both."""
+        return self.ema or self.model
+
     def copied(self) -> "Checkpoint":
         """The same with copies of its tensors on the CPU, which training does not change."""
         parts = {name: _copy(getattr(self, name)) for name in ("model", "optimizer", "ema")}

@@ -26,9 +26,11 @@ _BATCH: Final = 256
 
 @dataclass(frozen=True)
 class Teachers:
-    """`networks` take pixels and give logits; with `flipped`, the mean for an image and its mirror image counts.
+    """`networks` take pixels and give logits; with `flipped`, they see mirror images too.
 
-    `recordable` says whether a CUDA graph can hold them.
+    One is then asked for each image and its mirror image, and the mean of the logits counts. Of several, every other
+    one sees the mirror images only: about as good as two views for each, at half of the time. `recordable` says whether
+    a CUDA graph can hold them.
     """
 
     networks: Sequence[Callable[[Tensor], Tensor]]
@@ -51,17 +53,18 @@ class Teachers:
 
     @torch.no_grad()
     def __call__(self, pixels: Tensor) -> Tensor:
-        return torch.stack([self._ask(network, pixels) for network in self.networks])
+        if not self.flipped:
+            return torch.stack([network(pixels) for network in self.networks])
+        mirrored = pixels.flip(2)
+        if len(self.networks) == 1:
+            return (self.networks[0](pixels) + self.networks[0](mirrored))[None] / 2
+        return torch.stack([network((pixels, mirrored)[n % 2]) for n, network in enumerate(self.networks)])
 
     @torch.no_grad()
     def ask_once(self, pixels: Tensor, autocast: torch.autocast) -> Tensor:
         """The logits for many images, in batches."""
         with autocast:
             return torch.cat([self(batch) for batch in pixels.split(_BATCH)], 1)
-
-    def _ask(self, network: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-        logits = network(pixels)
-        return (logits + network(pixels.flip(2))) / 2 if self.flipped else logits
 
 
 def check_unseen(flag: str, given: str, theirs: Settings | tuple[int, int], settings: Settings) -> None:
@@ -86,7 +89,7 @@ def _from_run(path: str, settings: Settings, trained: Fingerprint, device: torch
         )
     check_unseen("--teacher", path, saved.settings, settings)
     network = networks.build(saved.settings, len(trained.classes))
-    network.load_state_dict(saved.model)
+    network.load_state_dict(saved.weights)
     return network.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 

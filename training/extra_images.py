@@ -90,6 +90,17 @@ class ExtraImages:
         return shrunk.round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
 
 
+def noise(count: int, generator: torch.Generator) -> Tensor:
+    """Images uint8 [count, 32, 32, 3] of random values around a random colour, with grains of 1, 2, 4 or 8 pixels."""
+    images = []
+    for grain, part in zip((1, 2, 4, 8), torch.arange(count).tensor_split(4), strict=True):
+        drawn = torch.rand(len(part), 3, SIDE // grain, SIDE // grain, generator=generator)
+        color, contrast = torch.rand(2, len(part), 3, 1, 1, generator=generator)
+        grains = color + contrast * (drawn - 0.5)
+        images.append(grains.repeat_interleave(grain, 2).repeat_interleave(grain, 3))
+    return (torch.cat(images).clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1)
+
+
 def _decode(path: Path) -> Tensor | None:
     """The image, or None for what is none."""
     try:

@@ -11,6 +11,7 @@ import torch
 from alexnet.datasets import Fingerprint, Images
 from alexnet.errors import UserError
 from training import checkpoint, networks
+from training.checkpoint import Checkpoint
 from training.distillation import check_unseen
 from training.networks import Network, batch_norm, initial_weights, low_rank, probe_weights
 from training.networks.alexnet import AlexNet, PooledAlexNet
@@ -40,7 +41,7 @@ def adapt(model: Network, settings: Settings, trained: Fingerprint, images: Imag
     elif isinstance(model, AlexNet) and settings.conv_rank < 1 and settings.init != "none":
         _load_low_rank(model, settings, trained, images)
     elif settings.starts_from_run:
-        _load_weights_of_run(model, settings, trained)
+        _load_weights_of_run(model, settings, trained, checkpoint.load(Path(settings.init)))
     elif isinstance(model, Teacher):
         model.whiten(pixels[:_WHITENING_IMAGES])
     elif settings.batch_norm and settings.init != "none":
@@ -49,9 +50,11 @@ def adapt(model: Network, settings: Settings, trained: Fingerprint, images: Imag
 
 def _load_low_rank(model: AlexNet, settings: Settings, trained: Fingerprint, images: Images) -> None:
     """Start with the initial weights of low rank, or of whole convolutions, which are factorised."""
-    if settings.starts_from_run and checkpoint.load(Path(settings.init)).settings.conv_rank == settings.conv_rank:
-        _load_weights_of_run(model, settings, trained)
-        return
+    if settings.starts_from_run:
+        saved = checkpoint.load(Path(settings.init))
+        if saved.settings.conv_rank == settings.conv_rank:
+            _load_weights_of_run(model, settings, trained, saved)
+            return
     whole_settings = settings.replace(conv_rank=1.0)
     whole = networks.build(whole_settings, model.classes)
     assert isinstance(whole, AlexNet)
@@ -62,18 +65,17 @@ def _load_low_rank(model: AlexNet, settings: Settings, trained: Fingerprint, ima
     model.load_state_dict(whole.state_dict())
 
 
-def _load_weights_of_run(model: Network, settings: Settings, trained: Fingerprint) -> None:
-    """Start with the weights of the checkpoint `settings.init`; of other classes, with all but those of the last layer.
+def _load_weights_of_run(model: Network, settings: Settings, trained: Fingerprint, saved: Checkpoint) -> None:
+    """Start with the weights of `saved`, the checkpoint `settings.init`; of other classes, with all but those of the last layer.
 
     Raises `UserError` on one of another network, or one that has seen this run's validation images.
     """
-    saved = checkpoint.load(Path(settings.init))
     if not isinstance(model, AlexNet) or saved.settings.network != "alexnet":
         raise UserError(f"--init {settings.init}: only AlexNet can start from the weights of a run, of an AlexNet")
     if saved.trained == trained:
         check_unseen("--init", settings.init, saved.settings, settings)
     fresh = model.network.state_dict()
-    layers = {name.removeprefix(_LAYERS): value for name, value in saved.model.items() if name.startswith(_LAYERS)}
+    layers = {name.removeprefix(_LAYERS): value for name, value in saved.weights.items() if name.startswith(_LAYERS)}
     weights = initial_weights.fit(layers, fresh)
     if saved.trained.classes != trained.classes:
         weights |= {name: fresh[name] for name in initial_weights.LAST_LAYER}

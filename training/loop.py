@@ -174,7 +174,9 @@ class Training:
             share: float | Tensor = self.settings.distill_weight
             if self.images.teacher_logits is not None:
                 share = share * (indices < self.images.count)
-            found = (1 - share) * found + share * losses.distillation(logits, taught, self.settings.distill_temperature)
+            found = (1 - share) * found + share * losses.distillation(
+                logits, taught, labels, self.settings.distill_temperature
+            )
         return losses.mean(found, labels, self.images.class_weights)
 
 

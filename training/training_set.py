@@ -5,14 +5,18 @@ as indices into them.
 """
 
 from pathlib import Path
+from typing import Final
 
 import torch
 from torch import Tensor
 
 from alexnet.datasets import Images
+from training import extra_images
 from training.extra_images import OUTLIER, ExtraImages
 from training.optim import losses
 from training.settings import Settings
+
+_NOISE: Final = 1 / 16  # of the outliers
 
 
 class TrainingSet:
@@ -53,8 +57,11 @@ class TrainingSet:
         if self._outliers is None:
             return order, None
         first = len(self.pixels) - self.steps * self.outliers_per_step
-        chosen = self._outliers.choose(OUTLIER, len(self.pixels) - first, generator)
-        self.pixels[first:] = self._outliers.crops(chosen, generator).to(self.pixels.device)
+        places = first + torch.randperm(len(self.pixels) - first, generator=generator)
+        noisy = round(_NOISE * len(places))
+        self.pixels[places[:noisy]] = extra_images.noise(noisy, generator).to(self.pixels.device)
+        chosen = self._outliers.choose(OUTLIER, len(places) - noisy, generator)
+        self.pixels[places[noisy:]] = self._outliers.crops(chosen, generator).to(self.pixels.device)
         return order, torch.arange(first, len(self.pixels)).view(self.steps, -1)
 
     def _draw_extra(self, order: Tensor, extra: ExtraImages, generator: torch.Generator) -> Tensor:

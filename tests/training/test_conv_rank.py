@@ -1,5 +1,6 @@
 """`--conv-rank`: a network whose convolutions have low ranks, from its initial weights to its file."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -67,12 +68,18 @@ def test_it_begins_from_weights_of_whole_convolutions_in_a_file(
 
 
 def test_a_further_run_begins_with_its_very_weights_and_one_of_another_rank_is_refused(
-    settings: Settings, low_rank_run: Path, fixture_images: Images
+    tmp_path: Path, settings: Settings, low_rank_run: Path, fixture_images: Images
 ) -> None:
     further = settings.replace(init=str(low_rank_run / "best.pt"))
     saved = checkpoint.load(low_rank_run).model
     begun = begin(further, low_rank_run, fixture_images).state_dict()
     assert all(torch.equal(begun[name], value) for name, value in saved.items())
+    last = checkpoint.load(low_rank_run / "last.pt")
+    averaged = dataclasses.replace(last, ema={name: value + 1 for name, value in last.model.items()})
+    checkpoint.save(tmp_path / "averaged.pt", averaged)
+    begun = begin(settings.replace(init=str(tmp_path / "averaged.pt")), low_rank_run, fixture_images).state_dict()
+    layers = {name: value for name, value in averaged.weights.items() if name.startswith("network.")}
+    assert all(torch.equal(begun[name], value) for name, value in layers.items()), "those that were validated"
     for rank in (0.25, 1.0):
         with pytest.raises(UserError, match=r"its layers differ; give the same --batch-norm, --conv-rank"):
             begin(further.replace(conv_rank=rank), low_rank_run, fixture_images)

@@ -12,7 +12,7 @@ from alexnet.datasets import Images
 from alexnet.datasets.cifar10 import CLASSES
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
-from training import checkpoint, distillation, loop, networks, recipes, trainer
+from training import checkpoint, distillation, extra_images, loop, networks, recipes, trainer
 from training.export import compress
 from training.export.folding import FoldedAlexNet
 from training.extra_images import OUTLIER, ExtraImages
@@ -130,6 +130,23 @@ def test_each_step_has_its_outliers(folders: Path, fixture_images: Images) -> No
     assert outliers.shape == (7, 8)
     assert set(images.labels[outliers.flatten()].tolist()) == {OUTLIER}
     assert images.pixels[outliers.flatten()].float().std() > 20
+    first = images.pixels[outliers].clone()
+    images.draw(1)
+    assert torch.equal(images.pixels[outliers], first)
+    images.draw(2)
+    assert (images.pixels[outliers] != first).flatten(2).any(2).all(), "noise has other places too"
+
+
+def test_noise_has_grains_of_four_sizes_and_colors_that_differ() -> None:
+    drawn = extra_images.noise(41, torch.Generator().manual_seed(0))
+    assert drawn.shape == (41, 32, 32, 3)
+    assert drawn.dtype == torch.uint8
+    for grain, images in zip((1, 2, 4, 8), drawn.tensor_split(4), strict=True):
+        first = images[:, ::grain, ::grain].repeat_interleave(grain, 1).repeat_interleave(grain, 2)
+        assert torch.equal(first, images)
+        assert not torch.equal(images[:, grain:], images[:, :-grain])
+    assert drawn.float().mean((1, 2)).std(0).min() > 30
+    assert len(extra_images.noise(2, torch.Generator().manual_seed(0))) == 2
 
 
 def test_extra_images_are_chosen_as_often_as_each_other(folders: Path) -> None:

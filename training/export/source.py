@@ -83,7 +83,7 @@ def read(checkpoint: Path) -> Source:
         raise UserError(f"{path}: the network `pooled` is small already; write it with `alexnet export`")
     if not isinstance(model, AlexNet):
         raise UserError("a teacher is not exported: it is there to train AlexNet with, by --teacher")
-    model.load_state_dict(saved.ema or saved.model)  # of a last.pt: what was validated
+    model.load_state_dict(saved.weights)
     if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
         raise UserError(f"{path}: the run diverged, its weights are not finite; train again at a lower --learning-rate")
     return Source(path, model.eval(), _describe(path, saved), saved.settings, saved.trained)

@@ -50,7 +50,7 @@ def export(checkpoint: Path, data_root: Path, output: Path, license_name: str | 
     settings, trained = saved.settings, saved.trained
     model = networks.build(settings, len(trained.classes))
     assert isinstance(model, PooledAlexNet)
-    model.load_state_dict(saved.model)
+    model.load_state_dict(saved.weights)
     if not all(bool(value.isfinite().all()) for value in model.state_dict().values()):
         raise UserError(f"{path}: the run diverged; train again at a lower --learning-rate")
     data = datasets.open(data_root, side=settings.image_size)

@@ -3,8 +3,6 @@
 In: logits float32 [N, classes]. Out: float32 [N], or a scalar where a function says so.
 """
 
-import math
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,14 +19,16 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float, mixture: Mix
     return found
 
 
-def distillation(logits: Tensor, teachers: Tensor, temperature: float) -> Tensor:
-    """Divergence from the mean of the teachers' probabilities, their logits float32 [teachers, N, classes].
+def distillation(logits: Tensor, teachers: Tensor, labels: Tensor, temperature: float) -> Tensor:
+    """Divergence from a weighted mean of the teachers' probabilities, their logits float32 [teachers, N, classes].
 
-    All softmaxes are taken at `temperature`; its square restores the size of the gradients (G. Hinton,
-    https://arxiv.org/abs/1503.02531).
+    A teacher's weight for an image is the probability that it gives to the label, int64 [N], against that of the
+    others (https://arxiv.org/abs/2201.00007). Other softmaxes are taken at `temperature`; its square restores the size
+    of the gradients (G. Hinton, https://arxiv.org/abs/1503.02531).
     """
     ours, theirs = F.log_softmax(logits / temperature, 1), F.log_softmax(teachers / temperature, 2)
-    target = theirs[0] if len(theirs) == 1 else torch.logsumexp(theirs, 0) - math.log(len(theirs))
+    confidences = F.log_softmax(teachers, 2)[:, torch.arange(len(labels)), labels]  # [teachers, N]
+    target = torch.logsumexp(theirs + F.log_softmax(confidences, 0)[..., None], 0)
     return F.kl_div(ours, target, log_target=True, reduction="none").sum(1) * temperature**2
 
 

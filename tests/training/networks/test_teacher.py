@@ -11,6 +11,7 @@ from alexnet.datasets import Images
 from alexnet.errors import UserError
 from tests.conftest import VALIDATION_IMAGES, WIDTH
 from training import checkpoint, loop, trainer
+from training.distillation import Teachers
 from training.export import onnx_export
 from training.networks.teacher import Teacher
 from training.settings import Settings
@@ -97,6 +98,21 @@ def test_alexnet_learns_its_answers(
     alone = trainer.start(settings.replace(teacher=[]), data_root, tmp_path / "alone")
     taught, untaught = (checkpoint.load(folder / "last.pt").epochs[0] for folder in (run, alone))
     assert taught.training_loss != untaught.training_loss
+
+
+def test_one_teacher_sees_both_views_and_of_several_every_other_one_sees_mirror_images() -> None:
+    def left_column(pixels: torch.Tensor) -> torch.Tensor:
+        return pixels[:, 0, 0].float()
+
+    pixels = torch.arange(2 * 4 * 4 * 3).view(2, 4, 4, 3)
+    left, right = pixels[:, 0, 0].float(), pixels[:, 0, 3].float()
+
+    def ask(count: int, flipped: bool) -> list[torch.Tensor]:
+        return list(Teachers([left_column] * count, flipped, recordable=False)(pixels))
+
+    assert torch.equal(torch.stack(ask(1, flipped=True)), (left + right)[None] / 2)
+    assert torch.equal(torch.stack(ask(3, flipped=True)), torch.stack([left, right, left]))
+    assert torch.equal(torch.stack(ask(2, flipped=False)), torch.stack([left, left]))
 
 
 def test_a_teacher_that_saw_the_validation_images_is_refused(

@@ -17,19 +17,21 @@ def test_smoothed_cross_entropy() -> None:
 
 
 def test_a_teacher_that_agrees_adds_nothing_and_one_that_differs_pulls() -> None:
-    logits = torch.randn(4, 10, requires_grad=True)
-    assert losses.distillation(logits, logits.detach()[None], 3.0).tolist() == pytest.approx([0] * 4, abs=1e-6)
+    logits, labels = torch.randn(4, 10, requires_grad=True), torch.arange(4)
+    assert losses.distillation(logits, logits.detach()[None], labels, 3.0).tolist() == pytest.approx([0] * 4, abs=1e-6)
     taught = torch.randn(4, 10)
-    (gradient,) = torch.autograd.grad(losses.distillation(logits, taught[None], 3.0).sum(), logits)
+    (gradient,) = torch.autograd.grad(losses.distillation(logits, taught[None], labels, 3.0).sum(), logits)
     wanted = (F.softmax(logits / 3, 1) - F.softmax(taught / 3, 1)) * 3  # 1/T of the softmax times T squared
     assert torch.allclose(gradient, wanted, atol=1e-6)
 
 
-def test_several_teachers_teach_the_mean_of_their_probabilities() -> None:
-    teachers, temperature = torch.randn(3, 4, 10), 2.0
-    mean = (teachers / temperature).softmax(2).mean(0)
+def test_several_teachers_count_by_the_probability_that_they_give_to_the_label() -> None:
+    teachers, labels, temperature = torch.randn(3, 4, 10), torch.tensor([1, 0, 9, 9]), 2.0
+    confidences = teachers.softmax(2)[:, range(4), labels]
+    weights = confidences / confidences.sum(0)
+    mean = (weights[..., None] * (teachers / temperature).softmax(2)).sum(0)
     logits = mean.log() * temperature
-    assert losses.distillation(logits, teachers, temperature).tolist() == pytest.approx([0] * 4, abs=1e-5)
+    assert losses.distillation(logits, teachers, labels, temperature).tolist() == pytest.approx([0] * 4, abs=1e-5)
 
 
 def test_outlier_exposure_is_least_for_uniform_probabilities() -> None:
