@@ -66,7 +66,7 @@ def _load_low_rank(model: AlexNet, settings: Settings, trained: Fingerprint, ima
 
 
 def _load_weights_of_run(model: Network, settings: Settings, trained: Fingerprint, saved: Checkpoint) -> None:
-    """Start with the weights of `saved`, the checkpoint `settings.init`; of other classes, with all but the last layer's.
+    """Start with the weights of `saved`, the checkpoint `settings.init`; of other classes, without its last layer.
 
     Raises `UserError` on one of another network, or one that has seen this run's validation images.
     """
