@@ -29,7 +29,7 @@ class Settings(BaseModel):
         description="AlexNet; pooled: its convolutions and one linear layer; or the network it is distilled from",
     )
     image_size: int = Field(
-        _CIFAR10, ge=32, le=1024, description="side in pixels to which images of a folder are decoded (network pooled)"
+        _CIFAR10, ge=32, le=1024, description="side in pixels to which images of a folder are decoded"
     )
     width: float = Field(
         1.0, gt=0, le=1, description="multiplies all channels and hidden units; less than 1 is for tests"
@@ -119,8 +119,8 @@ class Settings(BaseModel):
             raise ValueError(f"--image-size is {self.image_size}: --network pooled needs {_SMALLEST_ALEXNET} or more")
         if self.conv_rank < 1 and (self.network != "alexnet" or self.batch_norm):
             raise ValueError(f"--conv-rank is {self.conv_rank:g}: only AlexNet without --batch-norm has low ranks")
-        if self.network != "pooled" and self.image_size != _CIFAR10:
-            raise ValueError(f"--image-size is {self.image_size}: only --network pooled (--recipe custom) has a choice")
+        if self.network == "teacher" and self.image_size != _CIFAR10:
+            raise ValueError(f"--image-size is {self.image_size}: a teacher sees images of {_CIFAR10} pixels")
         if self.image_size != _CIFAR10 and (self.extra or self.outliers):
             raise ValueError(f"--extra and --outliers are for images of {_CIFAR10} pixels")
         return self

@@ -71,7 +71,7 @@ def _default_recipe(data: Path) -> str:
 
     if not isinstance(datasets.open(data), datasets.ImageFolder):
         return "published"
-    print("recipe: custom, for an image folder; --recipe published or improved see 32 x 32 pixels", flush=True)
+    print("recipe: custom, for an image folder; others see 32 x 32 pixels without --image-size", flush=True)
     return "custom"
 
 

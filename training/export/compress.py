@@ -17,7 +17,6 @@ from rich.console import Console
 from rich.progress import Progress
 
 from alexnet import environment, files
-from alexnet.datasets.cifar10 import SIDE
 from alexnet.errors import UserError
 from alexnet.evaluation.photos import PhotoSet
 from alexnet.evaluation.photos import read as read_photos
@@ -113,7 +112,8 @@ def compress(request: Request) -> Path:
     count = len(images.training)
     if request.rank is not None and request.rank > count:
         raise UserError(f"--rank is {request.rank}: give {count} or less, the number of images that it is fitted to")
-    photos = read_photos(request.photos, source.metadata.classes, SIDE, SIDE) if request.photos else None
+    side = source.settings.image_size
+    photos = read_photos(request.photos, source.metadata.classes, side, side) if request.photos else None
     with tempfile.TemporaryDirectory() as folder, Progress(console=Console(stderr=True)) as progress:
         job = _Job(request, source, images, earlier, photos, Steps(Path(folder), images.measured, progress), progress)
         choice, body = _reduce(job)
@@ -155,7 +155,7 @@ def _reduce(job: _Job) -> tuple[Choice, onnx.ModelProto]:
     choice = rank_search.choose(folded, images.training, images.measured, search)
     size = sum(value.numel() * value.element_size() for value in source.model.state_dict().values())
     job.steps.add_predicted("checkpoint", size, choice.predicted.numpy(), len(source.metadata.classes))
-    body = onnx_export.to_onnx(choice.network, source.metadata, head_fit.BODY)
+    body = onnx_export.to_onnx(choice.network, source.metadata, head_fit.BODY, source.settings.image_size)
     path = job.steps.add(f"rank {choice.rank}", output_head.attach(body))
     torch_parity.check_parity(FoldedProbabilities(choice.network).eval(), Classifier(path), images.parity)
     return choice, body
@@ -177,8 +177,9 @@ def _finish(job: _Job, body: onnx.ModelProto, precision: Precision, path: Path) 
 
 def _measure_latencies(job: _Job) -> table.Latencies:
     """The latencies of each step, and of AlexNet at 224 pixels in float32, which comes first in the table."""
-    name, metadata = f"AlexNet at {REFERENCE_SIZE}", job.source.metadata
-    model = onnx_export.to_onnx(Probabilities(AlexNet(len(metadata.classes), REFERENCE_SIZE)).eval(), metadata)
+    name, metadata, side = f"AlexNet at {REFERENCE_SIZE}", job.source.metadata, job.source.settings.image_size
+    reference = Probabilities(AlexNet(len(metadata.classes), REFERENCE_SIZE, image_size=side)).eval()
+    model = onnx_export.to_onnx(reference, metadata, side=side)
     path = job.steps.save(name, model)
     job.steps.made.insert(0, Step(name, path.stat().st_size, path, count_multiply_adds(model)))
     paths = {step.name: step.path for step in job.steps.made if step.path is not None}

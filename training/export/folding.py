@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from alexnet.datasets.cifar10 import SIDE
 from training.networks.alexnet import AlexNet
 
 
 class FoldedAlexNet(nn.Module):
-    """Pixels uint8 [N, 32, 32, 3] to logits float32 [N, classes] and an embedding float32 [N, channels].
+    """Pixels uint8 [N, H, W, 3] to logits float32 [N, classes] and an embedding float32 [N, channels].
 
     The embedding is the mean of each of the last feature maps: it keeps more of the image than the linear layers do.
     """
@@ -29,7 +28,7 @@ class FoldedAlexNet(nn.Module):
         super().__init__()
         network, size = copy.deepcopy(model.network).eval(), model.preprocess.input_size
         self.register_buffer("mean", model.preprocess.mean.clone())
-        self.register_buffer("resize", None if size == SIDE else bilinear(SIDE, size))
+        self.register_buffer("resize", None if size == model.image_size else bilinear(model.image_size, size))
         self.features = fold_batch_norm(network.features)
         stem = self.features[0]
         assert isinstance(stem, nn.Conv2d)

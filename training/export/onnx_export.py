@@ -29,13 +29,13 @@ def export(checkpoint: Path, data_root: Path, output: Path) -> Path:
     when they differ.
     """
     source = read(checkpoint)
-    data = datasets.open(data_root)
+    data = datasets.open(data_root, side=source.settings.image_size)
     data.check(source.trained, source.path)
     network = Probabilities(source.model).eval()
     images = parity_images(data)
     output.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(output) as partial:
-        onnx.save(to_onnx(network, source.metadata), partial)
+        onnx.save(to_onnx(network, source.metadata, side=source.settings.image_size), partial)
         difference = torch_parity.check_parity(network, Classifier(partial), images)
     print(f"{output}: {megabytes(output.stat().st_size)}, sha256 {files.sha256(output)}")
     print(f"torch and ONNX Runtime agree on {len(images)} images: largest difference {difference:.1e}")
@@ -43,10 +43,12 @@ def export(checkpoint: Path, data_root: Path, output: Path) -> Path:
 
 
 def to_onnx(
-    network: nn.Module, metadata: ModelMetadata, outputs: Sequence[str] = ("probabilities",)
+    network: nn.Module, metadata: ModelMetadata, outputs: Sequence[str] = ("probabilities",), side: int = cifar10.SIDE
 ) -> onnx.ModelProto:
-    """The graph of `network`, whose `forward` takes `pixels` uint8 [N, 32, 32, 3] and gives `outputs`; N is dynamic."""
-    example = torch.zeros(2, cifar10.SIDE, cifar10.SIDE, 3, dtype=torch.uint8)
+    """The graph of `network`, whose `forward` takes `pixels` uint8 [N, side, side, 3] and gives `outputs`; N is
+    dynamic.
+    """
+    example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals
         program = torch.onnx.export(

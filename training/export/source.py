@@ -61,7 +61,7 @@ class FitImages:
 
 
 class Probabilities(nn.Module):
-    """The network with softmax: what the ONNX file computes. `pixels` uint8 [N, 32, 32, 3] to float32 [N, classes]."""
+    """The network with softmax: what the ONNX file computes. `pixels` uint8 [N, H, W, 3] to float32 [N, classes]."""
 
     def __init__(self, model: AlexNet) -> None:
         super().__init__()
@@ -91,7 +91,7 @@ def read(checkpoint: Path) -> Source:
 
 def read_images(source: Source, root: Path, *, calibrated: bool) -> FitImages:
     """The images of the run. Raises `UserError` where it is not `calibrated` and they cannot calibrate it."""
-    data = datasets.open(root)
+    data = datasets.open(root, side=source.settings.image_size)
     data.check(source.trained, source.path)
     parity = parity_images(data)
     split = data.split_again(source.trained, source.settings.validation_images, source.settings.seed, source.path)
@@ -108,7 +108,7 @@ def read_images(source: Source, root: Path, *, calibrated: bool) -> FitImages:
 
 
 def parity_images(data: Dataset) -> npt.NDArray[np.uint8]:
-    """Real training images, and the two extremes: uint8 [256 + 2, 32, 32, 3]; fewer where one's own are fewer."""
+    """Real training images, and the two extremes: uint8 [256 + 2, H, W, 3]; fewer where one's own are fewer."""
     real = data.sample(_PARITY_IMAGES)
     if len(real) < _PARITY_IMAGES and isinstance(data, Cifar10):
         raise UserError(f"{data.root} has {len(real)} training images; the check of the export needs {_PARITY_IMAGES}")

@@ -21,4 +21,5 @@ def build(settings: Settings, classes: int) -> Network:
         settings.batch_norm,
         settings.stem_kernel,
         settings.conv_rank,
+        settings.image_size,
     )

@@ -43,8 +43,8 @@ class Preprocess(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        size = (self.input_size, self.input_size)
-        return F.interpolate(self.normalize(pixels), size=size, mode="bilinear", align_corners=False)
+        size, image = (self.input_size, self.input_size), self.normalize(pixels)
+        return image if image.shape[2:] == size else F.interpolate(image, size, mode="bilinear", align_corners=False)
 
     def normalize(self, pixels: Tensor) -> Tensor:
         """The image float32 [N, 3, H, W] of pixels uint8 [N, H, W, 3], at their own size."""
@@ -54,9 +54,9 @@ class Preprocess(nn.Module):
 class AlexNet(nn.Module):
     """AlexNet as torchvision builds it (https://arxiv.org/abs/1404.5997) behind `Preprocess`.
 
-    Pixels uint8 [N, 32, 32, 3] to logits float32 [N, classes]. At an `input_size` of four times the image's side,
-    resize and first convolution are one convolution of stride 1 on the image itself, of `stem_kernel` pixels a side
-    (stem.py), and the linear layers see maps of 3x3 instead of 6x6.
+    Pixels uint8 [N, `image_size`, `image_size`, 3] to logits float32 [N, classes]. At an `input_size` of four times
+    that, resize and first convolution are one convolution of stride 1 on the image itself, of `stem_kernel` pixels a
+    side (stem.py), and the linear layers see maps of 3x3 instead of 6x6.
     With `batch_norm` each convolution is normalised, which export folds into it. `width` multiplies all channels and
     hidden units. With a `conv_rank` below 1 the convolutions after the first are three each (low_rank.py).
     """
@@ -70,11 +70,13 @@ class AlexNet(nn.Module):
         batch_norm: bool = False,
         stem_kernel: int = 4,
         conv_rank: float = 1.0,
+        image_size: int = SIDE,
     ) -> None:
         super().__init__()
         self.classes = classes
-        fused = input_size == STEM_STRIDE * SIDE
-        self.preprocess = Preprocess(SIDE if fused else input_size)
+        self.image_size = image_size
+        fused = input_size == STEM_STRIDE * image_size
+        self.preprocess = Preprocess(image_size if fused else input_size)
         channels = [round(width * count) for count in _CHANNELS]
         pooled = _POOLED_FUSED if fused else _POOLED
         if fused:

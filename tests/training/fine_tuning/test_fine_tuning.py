@@ -105,7 +105,7 @@ def test_weights_of_something_else_are_refused(init: str) -> None:
     ("values", "says"),
     [
         ({"network": "pooled", "image_size": 48}, "needs 63 or more"),
-        ({"image_size": 64}, "only --network pooled"),
+        ({"network": "teacher", "image_size": 64}, "a teacher sees images of 32 pixels"),
         ({"network": "pooled", "image_size": 64, "outliers": "none"}, "--extra and --outliers"),
     ],
 )
