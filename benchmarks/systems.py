@@ -128,7 +128,8 @@ def ensure_peers() -> dict[str, str]:
                 raise UserError(f"the peers cannot be installed; see above, or measure without: --only {OURS.name}")
         done.write_text(PINS.read_text())
     pins = dict(line.split("==") for line in PINS.read_text().splitlines() if "==" in line)
-    return {name: pins[name] for name in ("fastapi", "uvicorn", "litserve", "ray", "mosec", "granian", "onnxruntime")}
+    shown = ("fastapi", "uvicorn", "litserve", "ray", "mosec", "granian", "onnxruntime", "openvino")
+    return {name: pins[name] for name in shown}
 
 
 def requests(system: System, size: int, files: Sequence[bytes]) -> list[tuple[str, bytes]]:
@@ -188,3 +189,12 @@ def run_alone(model: Path, seconds: float, batches: Sequence[int]) -> dict[int, 
     environment = {**os.environ, "MODEL": str(model)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return {int(size): found for size, found in json.loads(done.stdout).items()}
+
+
+def run_openvino(model: Path, seconds: float, images: Path, threads: int, batches: Sequence[int]) -> dict[str, Any]:
+    """OpenVINO without a server, in the environment of the peers: what `peers.openvino_runtime` measures."""
+    command = [_PEER_PYTHON, "benchmarks/peers/openvino_runtime.py", str(seconds), str(images), *map(str, batches)]
+    environment = {**os.environ, "MODEL": str(model), "THREADS": str(threads)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found

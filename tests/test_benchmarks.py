@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from alexnet import files
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from alexnet.paths import MODEL
-from benchmarks import load, models, records, report, serving, startup, systems, training
+from benchmarks import inference, load, models, records, report, serving, startup, systems, training
 from benchmarks.verdict import Verdict, ratio
 from tests.conftest import WIDTH
 from tests.models import write_model
@@ -114,6 +115,21 @@ def test_slow_servers_are_measured_for_longer_but_not_for_ever() -> None:
     assert serving.long_enough(2, 128, 10) == 4
     assert serving.long_enough(20, 128, 10) == 20
     assert serving.long_enough(2, 32, 0) == 4
+
+
+def test_openvino_is_shown_with_how_far_its_probabilities_are_from_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(model: Path, _seconds: float, images: Path, _threads: int, batches: Sequence[int]) -> dict[str, Any]:
+        probabilities = Classifier(model, threads=1).run(np.load(images)).probabilities
+        probabilities[3, 2] += 0.25
+        return {"milliseconds": {str(n): [2.0, 4.0] for n in batches}, "probabilities": probabilities.tolist()}
+
+    monkeypatch.setattr(systems, "run_openvino", run)
+    rows = [*inference.measure({inference.SHIPPED: MODEL}, 0.01), *inference.measure_openvino(MODEL, 0.01)]
+    text = inference.tables(rows_of(inference.KIND, rows, tmp_path))
+    assert re.search(r"\| shipped, OpenVINO \| 1 \| 32 \| 10,667 \| 3\.00 \|", text)
+    assert "differ by up to 0.250 from ONNX Runtime's" in text
 
 
 def test_training_is_judged_against_the_best_setting_of_the_other_loop(tmp_path: Path) -> None:
