@@ -31,6 +31,7 @@ from benchmarks.systems import (
     FASTAPI,
     LITSERVE,
     LITSERVE_32,
+    LITSERVE_ZMQ,
     MOSEC,
     OURS,
     PUBLISHED,
@@ -48,10 +49,10 @@ SHIPPED: Final = "shipped"
 SMALL: Final = "32 x 32"
 PHOTOS: Final = f"{PHOTO[0]} x {PHOTO[1]}"
 RATE: Final = "images_per_second"
-_WITH_SHIPPED: Final = (OURS, FASTAPI, LITSERVE_32, *systems.BARE)
+_WITH_SHIPPED: Final = (OURS, FASTAPI, LITSERVE_32, LITSERVE_ZMQ, *systems.BARE)
 _WITH_PHOTOS: Final = (OURS, ASGI, MOSEC)
 _PUBLISHED_ROUNDS: Final = 2  # at most: they differ by more than their rounds do
-_ONCE: Final = (RAY, LITSERVE)  # one takes so long to start, the other is the slower way of two
+_ONCE: Final = (RAY, LITSERVE, LITSERVE_ZMQ)  # one takes so long to start, the others only show a difference
 _WARM_UP_SECONDS: Final = 1.0
 _MANY: Final = 32  # images in flight, from which on responses come so unevenly that it takes the whole time
 _PHOTOS: Final = 4
@@ -90,9 +91,11 @@ def measure(
     for round_ in range(1, rounds + 1):
         tasks: list[tuple[str, System | None]] = [(name, None) for name in models_]
         if round_ <= _PUBLISHED_ROUNDS:
-            tasks += [(FLOAT32, system) for system in PUBLISHED if system not in _ONCE or round_ == 1]
+            tasks += [(FLOAT32, system) for system in PUBLISHED]
         tasks += [(SHIPPED, system) for system in _WITH_SHIPPED]
-        tasks = [task for task in tasks if task[1] is None or task[1] in chosen]
+        tasks = [
+            task for task in tasks if task[1] is None or (task[1] in chosen and (round_ == 1 or task[1] not in _ONCE))
+        ]
         rng.shuffle(tasks)
         for model, system in tasks:
             common = {"model": model, "sha256": files.sha256(models_[model])[:12], "round": round_}

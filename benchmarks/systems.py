@@ -78,6 +78,7 @@ FASTAPI: Final = System(
 )
 LITSERVE: Final = System("LitServe", (_PEER_PYTHON, "benchmarks/peers/litserve_server.py"))
 LITSERVE_32: Final = System("LitServe, batches", LITSERVE.command, {"BATCH": "32"})
+LITSERVE_ZMQ: Final = System("LitServe, batches, ZeroMQ", LITSERVE.command, {"BATCH": "32", "QUEUE": "zmq"})
 RAY: Final = System("Ray Serve", (_PEER_PYTHON, "benchmarks/peers/ray_server.py"))
 # The next ones decode as we do, so that only the servers differ.
 _OURS_INSIDE: Final = {"DECODER": "ours", "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'benchmarks' / 'peers'}"}
@@ -111,7 +112,7 @@ MOSEC: Final = System(
 FLOOR: Final = System("no model, the same bytes", (_PEER_PYTHON, "benchmarks/peers/floor_server.py"), answers=False)
 PUBLISHED: Final = (STOCK, BATCHABLE, FASTAPI, LITSERVE, LITSERVE_32, RAY)  # as their documentation has them
 BARE: Final = (ASGI, ASGI_2, GRANIAN, MOSEC, FLOOR)
-ALL: Final = (OURS, *PUBLISHED, *BARE)
+ALL: Final = (OURS, *PUBLISHED, LITSERVE_ZMQ, *BARE)
 RUNTIME: Final = "ONNX Runtime alone"
 
 
