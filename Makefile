@@ -39,14 +39,19 @@ reproduce: .venv/.dev ## the published run: trained or resumed, evaluated, and c
 OTHERS = $(if $(EXTRA),--extra $(EXTRA)) $(if $(OUTLIERS),--outliers $(OUTLIERS))
 IMPROVED := runs/improved/best.pt
 ROBUST := runs/robust/best.pt
+TEACHERS := --teacher $(ROBUST) --teacher $(IMPROVED)
 model: .venv/.dev ## the shipped model from its teacher to its card, in hours; EXTRA=DIR and OUTLIERS=DIR to train with, PHOTOS=DIR and OOD="DIR ..." to measure
 	$(call run,teacher,--recipe teacher)
 	$(call run,improved,--recipe improved --teacher runs/teacher/best.pt --init $(INIT))
 	$(call run,robust,--recipe robust --init $(IMPROVED) --teacher $(IMPROVED) $(OTHERS))
-	$(call run,small,--recipe small --init $(ROBUST) --teacher $(ROBUST) $(OTHERS))
-	$(BIN)/alexnet compress runs/small --fine-tune-steps 600 --latency --release $(DATA_FLAGS) \
-		$(if $(PHOTOS),--photos $(PHOTOS)) $(if $(SOURCES),--sources "$(SOURCES)")
-	$(BIN)/alexnet evaluate --checkpoint runs/small $(DATA_FLAGS) $(addprefix --ood ,$(OOD)) $(if $(PHOTOS),--photos $(PHOTOS))
+	$(call run,small,--recipe small --init $(ROBUST) $(TEACHERS) $(OTHERS))
+	$(BIN)/alexnet compress runs/small --fine-tune-steps 600 $(DATA_FLAGS) --output runs/small/model.onnx \
+		$(if $(PHOTOS),--photos $(PHOTOS))
+	$(call run,small-all,--recipe small --epochs 3 --learning-rate 0.0005 --validation-images 0 --init runs/small/best.pt \
+		$(TEACHERS) $(OTHERS))
+	$(BIN)/alexnet compress runs/small-all --calibration-from runs/small/model.onnx --fine-tune-steps 600 --latency \
+		--release $(DATA_FLAGS) $(if $(SOURCES),--sources "$(SOURCES)")
+	$(BIN)/alexnet evaluate --checkpoint runs/small-all $(DATA_FLAGS) $(addprefix --ood ,$(OOD)) $(if $(PHOTOS),--photos $(PHOTOS))
 	$(BIN)/alexnet evaluate --corruptions quick $(DATA_FLAGS)
 	$(BIN)/alexnet card $(DATA_FLAGS)
 	$(BIN)/python -m tools.readme

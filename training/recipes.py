@@ -35,8 +35,8 @@ _SMALL: Final = Settings(
     **{
         **_ROBUST.model_dump(exclude_unset=True),
         "conv_rank": 0.5,
-        "epochs": 8,
-        "learning_rate": 0.001,
+        "epochs": 12,
+        "learning_rate": 0.0015,
         "warmup_epochs": 0.2,
         "dropout": 0.0,
         "teacher_views": "augmented",
