@@ -27,8 +27,8 @@ def distillation(logits: Tensor, teachers: Tensor, labels: Tensor, temperature: 
     of the gradients (G. Hinton, https://arxiv.org/abs/1503.02531).
     """
     ours, theirs = F.log_softmax(logits / temperature, 1), F.log_softmax(teachers / temperature, 2)
-    confidences = F.log_softmax(teachers, 2)[:, torch.arange(len(labels)), labels]  # [teachers, N]
-    target = torch.logsumexp(theirs + F.log_softmax(confidences, 0)[..., None], 0)
+    confidences = F.log_softmax(teachers, 2).gather(2, labels.expand(len(teachers), -1)[..., None])  # [teachers, N, 1]
+    target = torch.logsumexp(theirs + F.log_softmax(confidences, 0), 0)
     return F.kl_div(ours, target, log_target=True, reduction="none").sum(1) * temperature**2
 
 
