@@ -198,7 +198,9 @@ def _check_loss(records: Sequence[CompressionStep], products: int, split: str, m
 
 
 def _describe(job: _Job, choice: Choice, head: HeadFit, records: tuple[CompressionStep, ...]) -> Compression:
-    request, images = job.request, job.images
+    request, images, photos_sha256 = job.request, job.images, job.photos.sha256 if job.photos else None
+    if job.earlier is not None and job.earlier.compression is not None:
+        photos_sha256 = job.earlier.compression.photos_sha256  # they chose the score and the threshold
     return Compression(
         rank_asked=request.rank,
         max_drop=request.max_drop,
@@ -206,7 +208,7 @@ def _describe(job: _Job, choice: Choice, head: HeadFit, records: tuple[Compressi
         fine_tune_steps=request.fine_tune_steps,
         ranks_tried=choice.tried,
         ood=head.ood,
-        photos_sha256=job.photos.sha256 if job.photos else None,
+        photos_sha256=photos_sha256,
         steps=records,
     )
 

@@ -253,12 +253,18 @@ def test_the_calibration_of_an_earlier_file_is_taken(
     request = compress.Request(small_run, data_root, tmp_path / "model.onnx", max_drop=100)
     with pytest.raises(UserError, match=r"held out no images to calibrate with: give --calibration-from FILE.onnx"):
         compress.compress(request)
-    found = Classifier(compress.compress(replace(request, calibration_from=small_file))).metadata
     earlier = Classifier(small_file).metadata
+    assert earlier.compression is not None
+    with_photos = earlier.compression.model_copy(update={"photos_sha256": "5" * 64})
+    file = onnx.load(small_file)
+    onnx.helper.set_model_props(file, earlier.model_copy(update={"compression": with_photos}).to_props())
+    onnx.save(file, tmp_path / "earlier.onnx")
+    found = Classifier(compress.compress(replace(request, calibration_from=tmp_path / "earlier.onnx"))).metadata
     for name in ("rank", "temperature", "temperature_slope", "temperature_certainty_slope", "ood_threshold"):
         assert getattr(found, name) == getattr(earlier, name), name
     assert found.compression is not None
     assert found.compression.validation_images == 0
+    assert found.compression.photos_sha256 == "5" * 64, "they chose the threshold, whichever run is measured with it"
     assert found.uncalibrated is None
     other = write_model(tmp_path / "other.onnx", classes=("bee", "wasp"))
     for file, complaint in ((other, "it has other classes"), (write_model(tmp_path / "plain.onnx"), "does not state")):
