@@ -295,21 +295,25 @@ def test_a_run_begins_with_the_weights_of_another(
     assert config["init_sha256"] == files.sha256(small_run / "best.pt")
 
 
-def test_of_other_classes_the_last_layer_stays_fresh(small_run: Path, small_settings: Settings) -> None:
+def test_of_other_classes_the_last_layer_stays_fresh(
+    small_run: Path, small_settings: Settings, fixture_images: Images
+) -> None:
     settings = small_settings.replace(init=str(small_run / "best.pt"), seed=1)  # of other data: any seed
     model = AlexNet(3, settings.input_size, width=settings.width)
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
-    initialization._load_weights_of_run(model, settings, Fingerprint(("a", "b", "c"), "0" * 64))
+    initialization.adapt(model, settings, Fingerprint(("a", "b", "c"), "0" * 64), fixture_images)
     saved = checkpoint.load(small_run / "best.pt").model
     for name, value in model.state_dict().items():
         assert torch.equal(value, fresh[name] if name.startswith("network.classifier.6.") else saved[name]), name
 
 
-def test_a_run_of_another_input_size_begins_one_of_128_pixels(small_run: Path, small_settings: Settings) -> None:
+def test_a_run_of_another_input_size_begins_one_of_128_pixels(
+    small_run: Path, small_settings: Settings, fixture_images: Images
+) -> None:
     settings = small_settings.replace(init=str(small_run / "best.pt"))
     assert settings.input_size != 128
     model = AlexNet(10, 128, width=settings.width)
-    initialization._load_weights_of_run(model, settings, checkpoint.load(small_run / "best.pt").trained)
+    initialization.adapt(model, settings, checkpoint.load(small_run / "best.pt").trained, fixture_images)
     saved, begun = checkpoint.load(small_run / "best.pt").model, model.state_dict()
     changed = {name for name, value in saved.items() if not torch.equal(value, begun[name])}
     assert changed == {"network.features.0.weight", "network.classifier.1.weight"}
