@@ -29,8 +29,7 @@ class Teachers:
     """`networks` take pixels and give logits; with `flipped`, they see mirror images too.
 
     One is then asked for each image and its mirror image, and the mean of the logits counts. Of several, every other
-    one sees the mirror images only: about as good as two views for each, at half of the time. `recordable` says whether
-    a CUDA graph can hold them.
+    one sees the mirror images only, which takes half of the time. `recordable` says whether a CUDA graph can hold them.
     """
 
     networks: Sequence[Callable[[Tensor], Tensor]]

@@ -6,12 +6,11 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from PIL import Image
 
 from alexnet.cli import main
 from alexnet.inference.classifier import Classifier
-from alexnet.paths import ROOT
 from tests.conftest import WIDTH
+from tests.images import write_classes
 from training import checkpoint, networks
 from training.export.folding import FoldedAlexNet
 from training.networks.alexnet import AlexNet
@@ -22,13 +21,7 @@ SIDE = 80
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images of 80 x 60 pixels of two classes."""
-    root = tmp_path_factory.mktemp("sizes") / "photos"
-    for name in ("ship", "frog"):
-        for place, file in enumerate(sorted((ROOT / "tests" / "data" / "cifar10" / name).glob("*.png"))[:14]):
-            target = root / ("test" if place >= 10 else "train") / name / f"{file.stem}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Image.open(file).resize((80, 60)).save(target)
-    return root
+    return write_classes(tmp_path_factory.mktemp("sizes") / "photos", (80, 60))
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from alexnet import UserError
 from alexnet.cli import main
 from alexnet.inference.classifier import Classifier
 from alexnet.paths import ROOT
+from tests.images import write_classes
 from training import checkpoint
 from training.fine_tuning import choose
 from training.networks import probe_weights
@@ -23,13 +23,7 @@ SIDE = 71
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("tune") / "photos"
-    for name in ("ship", "frog"):
-        for place, file in enumerate(sorted((ROOT / "tests" / "data" / "cifar10" / name).glob("*.png"))[:14]):
-            target = root / ("test" if place >= 10 else "train") / name / f"{file.stem}.png"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            Image.open(file).resize((SIDE, SIDE)).save(target)
-    return root
+    return write_classes(tmp_path_factory.mktemp("tune") / "photos", (SIDE, SIDE))
 
 
 @pytest.fixture(scope="module")
