@@ -42,10 +42,10 @@ def make_fresh(path: Path, width: float = 1.0) -> None:
 
     from alexnet import files
     from alexnet.inference.metadata import ModelMetadata
-    from training.networks.alexnet import AlexNet
+    from training.networks.alexnet import AlexNet, Variant
 
     torch.manual_seed(0)
-    network = torch.nn.Sequential(AlexNet(len(CLASSES), INPUT_SIZE, width=width), torch.nn.Softmax(1)).eval()
+    network = torch.nn.Sequential(AlexNet(len(CLASSES), INPUT_SIZE, Variant(width=width)), torch.nn.Softmax(1)).eval()
     example = (torch.zeros(2, SIDE, SIDE, 3, dtype=torch.uint8),)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the exporter warns about its own internals

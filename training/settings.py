@@ -35,6 +35,11 @@ class Settings(BaseModel):
         1.0, gt=0, le=1, description="multiplies all channels and hidden units; less than 1 is for tests"
     )
     batch_norm: bool = Field(False, description="batch normalisation after each convolution; export folds it")
+    fused_stem: bool = Field(
+        False,
+        description="compute resize and first convolution as one, on the image itself, which is padded before instead "
+        "of after the resize; always so at four times the image's size",
+    )
     stem_kernel: int = Field(
         4, ge=4, le=6, multiple_of=2, description="kernel of the first convolution at four times the image's size"
     )
@@ -121,6 +126,11 @@ class Settings(BaseModel):
             raise ValueError(f"--conv-rank is {self.conv_rank:g}: only AlexNet without --batch-norm has low ranks")
         if self.network == "teacher" and self.image_size != _CIFAR10:
             raise ValueError(f"--image-size is {self.image_size}: a teacher sees images of {_CIFAR10} pixels")
+        if self.fused_stem and (self.network != "alexnet" or self.input_size % self.image_size or self.image_size % 4):
+            raise ValueError(
+                f"--fused-stem: only AlexNet has one, at an --input-size that is a multiple of the image's size "
+                f"({self.image_size}), which four divides"
+            )
         if self.image_size != _CIFAR10 and (self.extra or self.outliers):
             raise ValueError(f"--extra and --outliers are for images of {_CIFAR10} pixels")
         return self

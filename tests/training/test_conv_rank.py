@@ -15,7 +15,7 @@ from training import checkpoint, initialization, networks, trainer
 from training.export import compress
 from training.export.multiply_adds import count_multiply_adds
 from training.networks import initial_weights
-from training.networks.alexnet import AlexNet
+from training.networks.alexnet import AlexNet, Variant
 from training.settings import Settings
 
 
@@ -59,7 +59,7 @@ def test_it_begins_from_weights_of_whole_convolutions_in_a_file(
     settings: Settings, small_settings: Settings, small_run: Path, fixture_images: Images
 ) -> None:
     found = begin(settings.replace(init=small_settings.init), small_run, fixture_images)
-    whole = AlexNet(10, settings.input_size, width=settings.width)
+    whole = AlexNet(10, settings.input_size, Variant(width=settings.width))
     initial_weights.load(whole, small_settings.init)
     with torch.inference_mode():
         image = whole.preprocess(torch.from_numpy(fixture_images.pixels))
@@ -91,7 +91,7 @@ def test_its_file_computes_less_and_the_weights_of_its_release_are_whole_again(
     request = compress.Request(low_rank_run, data_root, tmp_path / "model.onnx", max_drop=100, release=True)
     file = compress.compress(request)
     assert count_multiply_adds(onnx.load(file)) < 0.8 * count_multiply_adds(onnx.load(small_model))
-    whole = AlexNet(10, settings.input_size, width=settings.width).eval()
+    whole = AlexNet(10, settings.input_size, Variant(width=settings.width)).eval()
     initial_weights.load(whole, str(tmp_path / "model.safetensors"))
     with torch.inference_mode():
         found = whole(torch.from_numpy(fixture_images.pixels)).argmax(1).numpy()

@@ -13,7 +13,7 @@ from tests.conftest import WIDTH
 from tests.images import write_classes
 from training import checkpoint, networks
 from training.export.folding import FoldedAlexNet
-from training.networks.alexnet import AlexNet
+from training.networks.alexnet import AlexNet, Variant
 
 SIDE = 80
 
@@ -37,7 +37,7 @@ def run(photos: Path, init_file: Path) -> Path:
 @pytest.mark.parametrize("input_size", [SIDE, 72, 4 * SIDE])
 def test_folding_keeps_the_logits(input_size: int) -> None:
     torch.manual_seed(0)
-    model = AlexNet(3, input_size, width=WIDTH, image_size=SIDE).eval()
+    model = AlexNet(3, input_size, Variant(width=WIDTH, image_size=SIDE)).eval()
     pixels = torch.randint(0, 256, (2, SIDE, SIDE, 3), dtype=torch.uint8)
     folded = FoldedAlexNet(model).eval()
     with torch.inference_mode():

@@ -29,7 +29,7 @@ from tests.conftest import write_binary
 from training import checkpoint, initialization, loop, networks, trainer
 from training.checkpoint import Checkpoint
 from training.networks import stem
-from training.networks.alexnet import AlexNet
+from training.networks.alexnet import AlexNet, Variant
 from training.settings import Settings
 
 _ENDLESS = 10_000  # epochs of a run that a test stops
@@ -299,7 +299,7 @@ def test_of_other_classes_the_last_layer_stays_fresh(
     small_run: Path, small_settings: Settings, fixture_images: Images
 ) -> None:
     settings = small_settings.replace(init=str(small_run / "best.pt"), seed=1)  # of other data: any seed
-    model = AlexNet(3, settings.input_size, width=settings.width)
+    model = AlexNet(3, settings.input_size, Variant(width=settings.width))
     fresh = {name: value.clone() for name, value in model.state_dict().items()}
     initialization.adapt(model, settings, Fingerprint(("a", "b", "c"), "0" * 64), fixture_images)
     saved = checkpoint.load(small_run / "best.pt").model
@@ -312,12 +312,12 @@ def test_a_run_of_another_input_size_begins_one_of_128_pixels(
 ) -> None:
     settings = small_settings.replace(init=str(small_run / "best.pt"))
     assert settings.input_size != 128
-    model = AlexNet(10, 128, width=settings.width)
+    model = AlexNet(10, 128, Variant(width=settings.width))
     initialization.adapt(model, settings, checkpoint.load(small_run / "best.pt").trained, fixture_images)
     saved, begun = checkpoint.load(small_run / "best.pt").model, model.state_dict()
     changed = {name for name, value in saved.items() if not torch.equal(value, begun[name])}
     assert changed == {"network.features.0.weight", "network.classifier.1.weight"}
-    assert torch.equal(begun["network.features.0.weight"], stem.fuse_upsampling(saved["network.features.0.weight"]))
+    assert torch.equal(begun["network.features.0.weight"], stem.fuse(saved["network.features.0.weight"], 4))
     maps = torch.rand(2, begun["network.features.10.weight"].shape[0], 3, 3)
     pooled = torch.nn.functional.adaptive_avg_pool2d(maps, 6)
     torch.testing.assert_close(

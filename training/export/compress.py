@@ -40,7 +40,7 @@ from training.export.multiply_adds import count_multiply_adds
 from training.export.rank_search import Choice, Search
 from training.export.source import FitImages, Probabilities, Source, read, read_calibration, read_images
 from training.export.steps import Step, Steps
-from training.networks.alexnet import AlexNet
+from training.networks.alexnet import AlexNet, Variant
 
 RANKS: Final = (32, 64, 96, 128, 160)
 MAX_RANK: Final = 512
@@ -178,7 +178,7 @@ def _finish(job: _Job, body: onnx.ModelProto, precision: Precision, path: Path) 
 def _measure_latencies(job: _Job) -> table.Latencies:
     """The latencies of each step, and of AlexNet at 224 pixels in float32, which comes first in the table."""
     name, metadata, side = f"AlexNet at {REFERENCE_SIZE}", job.source.metadata, job.source.settings.image_size
-    reference = Probabilities(AlexNet(len(metadata.classes), REFERENCE_SIZE, image_size=side)).eval()
+    reference = Probabilities(AlexNet(len(metadata.classes), REFERENCE_SIZE, Variant(image_size=side))).eval()
     model = onnx_export.to_onnx(reference, metadata, side=side)
     path = job.steps.save(name, model)
     job.steps.made.insert(0, Step(name, path.stat().st_size, path, count_multiply_adds(model)))

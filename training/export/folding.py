@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from training.networks.alexnet import AlexNet
+from training.networks.alexnet import GREY, AlexNet
+from training.networks.stem import FoldedStem, Interleave, PolyphaseStem
 
 
 class FoldedAlexNet(nn.Module):
@@ -33,6 +34,9 @@ class FoldedAlexNet(nn.Module):
         stem = self.features[0]
         assert isinstance(stem, nn.Conv2d)
         stem.weight = nn.Parameter(stem.weight.detach() / model.preprocess.std.view(1, 3, 1, 1))
+        if isinstance(stem, PolyphaseStem):
+            self.features[0], self.features[1] = FoldedStem(stem, self.mean.flatten() - GREY), Interleave(stem.scale)
+            self.mean = torch.tensor(float(GREY))
         layers = [layer for layer in network.classifier if isinstance(layer, nn.Linear)]
         with torch.inference_mode():
             self.side: int = self.features(torch.zeros(1, 3, size, size)).shape[-1]

@@ -15,6 +15,7 @@ from alexnet.inference.metadata import ModelMetadata
 from training.export.folding import FoldedAlexNet, pooling_matrix
 from training.networks import low_rank
 from training.networks.alexnet import AlexNet
+from training.networks.stem import FoldedStem
 
 _LINEAR_PLACES = (1, 4, 6)  # of the linear layers in torchvision's classifier
 
@@ -33,6 +34,8 @@ def unfold(network: FoldedAlexNet, model: AlexNet) -> dict[str, Tensor]:
             last = layer[-1]
             assert isinstance(last, nn.Conv2d)
             found |= _tensors(f"features.{place}", low_rank.merge_tucker2(layer), last.bias)
+        elif isinstance(layer, FoldedStem):
+            found |= _tensors(f"features.{place}", *layer.unfold())
         elif isinstance(layer, nn.Conv2d):
             found |= _tensors(f"features.{place}", layer.weight, layer.bias)
     for place, layers in zip(_LINEAR_PLACES, (network.first, network.second, network.last), strict=True):

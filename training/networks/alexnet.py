@@ -5,6 +5,7 @@ first stage, so that training, validation, export and serving cannot prepare an 
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import torch
@@ -14,35 +15,40 @@ from torch import Tensor, nn
 from alexnet.datasets.cifar10 import SIDE
 from alexnet.probe.ood import GRID
 from training.networks import low_rank
+from training.networks.stem import KERNEL, STRIDE, PolyphaseStem, padding
 
 # The statistics that torchvision's ImageNet weights were trained with, for values from 0 to 1:
 # https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.alexnet.html
 IMAGENET_MEAN: Final = (0.485, 0.456, 0.406)
 IMAGENET_STD: Final = (0.229, 0.224, 0.225)
-STEM_STRIDE: Final = 4  # of AlexNet's first convolution
+GREY: Final = 114  # of a padded image, about the mean of all its channels; one value, so that 8 bits hold it exactly
 _CHANNELS: Final = (64, 192, 384, 256, 256)  # of the five convolutions
 _HIDDEN: Final = 4096  # units of each of the two large linear layers
 _POOLED: Final = 6  # side of the feature maps that the linear layers see
-_POOLED_FUSED: Final = 3  # the same where the maps are no larger: pooling to 6 would only repeat them
+_POOLED_SMALL: Final = 3  # the same where the maps are no larger: pooling to 6 would only repeat them
 
 
 class Preprocess(nn.Module):
     """Pixels uint8 [N, H, W, 3] from 0 to 255 to the input float32 [N, 3, input_size, input_size] of the convolutions.
 
     Normalisation comes before the bilinear resize: the two commute (the weights of a bilinear sample add up to one),
-    and the small image has fewer values. Mean and std are buffers, hence in every checkpoint.
+    and the small image has fewer values. Mean and std are buffers, hence in every checkpoint. With `padding`, pixels
+    before the first and after the last of each axis, the image is padded with grey and not resized.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, input_size: int) -> None:
+    def __init__(self, input_size: int, padding: tuple[int, int] = (0, 0)) -> None:
         super().__init__()
         self.input_size = input_size
+        self.padding = padding
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1) * 255)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1) * 255)
 
     def forward(self, pixels: Tensor) -> Tensor:
+        if any(self.padding):
+            return self.normalize(F.pad(pixels, (0, 0, *self.padding, *self.padding), value=GREY))
         size, image = (self.input_size, self.input_size), self.normalize(pixels)
         return image if image.shape[2:] == size else F.interpolate(image, size, mode="bilinear", align_corners=False)
 
@@ -51,41 +57,42 @@ class Preprocess(nn.Module):
         return (pixels.permute(0, 3, 1, 2).float() - self.mean) / self.std
 
 
-class AlexNet(nn.Module):
-    """AlexNet as torchvision builds it (https://arxiv.org/abs/1404.5997) behind `Preprocess`.
+@dataclass(frozen=True)
+class Variant:
+    """How an `AlexNet` differs from torchvision's.
 
-    Pixels uint8 [N, `image_size`, `image_size`, 3] to logits float32 [N, classes]. At an `input_size` of four times
-    that, resize and first convolution are one convolution of stride 1 on the image itself, of `stem_kernel` pixels a
-    side (stem.py), and the linear layers see maps of 3x3 instead of 6x6.
-    With `batch_norm` each convolution is normalised, which export folds into it. `width` multiplies all channels and
-    hidden units. With a `conv_rank` below 1 the convolutions after the first are three each (low_rank.py).
+    `width` multiplies all channels and hidden units. With `batch_norm` each convolution is normalised, which export
+    folds into it. With a `conv_rank` below 1 the convolutions after the first are three each (low_rank.py). With a
+    `fused_stem`, for an input size that is a multiple of `image_size`, resize and first convolution are one convolution
+    on the image itself (stem.py); at four times always, where its kernel has `stem_kernel` pixels a side and the linear
+    layers see maps of 3x3 instead of 6x6.
     """
 
-    def __init__(
-        self,
-        classes: int,
-        input_size: int,
-        dropout: float = 0.5,
-        width: float = 1.0,
-        batch_norm: bool = False,
-        stem_kernel: int = 4,
-        conv_rank: float = 1.0,
-        image_size: int = SIDE,
-    ) -> None:
+    image_size: int = SIDE
+    width: float = 1.0
+    dropout: float = 0.5
+    batch_norm: bool = False
+    fused_stem: bool = False
+    stem_kernel: int = 4
+    conv_rank: float = 1.0
+
+
+class AlexNet(nn.Module):
+    """AlexNet as torchvision builds it (https://arxiv.org/abs/1404.5997), or a `variant` of it, behind `Preprocess`.
+
+    Pixels uint8 [N, `image_size`, `image_size`, 3] to logits float32 [N, classes].
+    """
+
+    def __init__(self, classes: int, input_size: int, variant: Variant = Variant()) -> None:
         super().__init__()
         self.classes = classes
-        self.image_size = image_size
-        fused = input_size == STEM_STRIDE * image_size
-        self.preprocess = Preprocess(image_size if fused else input_size)
-        channels = [round(width * count) for count in _CHANNELS]
-        pooled = _POOLED_FUSED if fused else _POOLED
-        if fused:
-            stem = nn.Conv2d(3, channels[0], stem_kernel, padding=(stem_kernel - 2) // 2)
-        else:
-            stem = nn.Conv2d(3, channels[0], 11, stride=STEM_STRIDE, padding=2)
-        features = _features(stem, channels, conv_rank)
-        classifier = _classifier(channels[-1] * pooled**2, round(width * _HIDDEN), classes, dropout)
-        self.network = _Layers(_with_batch_norm(features) if batch_norm else features, pooled, classifier)
+        self.image_size = variant.image_size
+        channels = [round(variant.width * count) for count in _CHANNELS]
+        self.preprocess, stem = _preprocess_and_stem(input_size, channels[0], variant)
+        pooled = _POOLED_SMALL if input_size == STRIDE * variant.image_size else _POOLED
+        features = _features(stem, channels, variant.conv_rank)
+        classifier = _classifier(channels[-1] * pooled**2, round(variant.width * _HIDDEN), classes, variant.dropout)
+        self.network = _Layers(_with_batch_norm(features) if variant.batch_norm else features, pooled, classifier)
 
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.network(self.preprocess(pixels))
@@ -105,7 +112,7 @@ class PooledAlexNet(nn.Module):
         self.image_size = image_size
         self.preprocess = Preprocess(image_size)
         channels = [round(width * count) for count in _CHANNELS]
-        features = _features(nn.Conv2d(3, channels[0], 11, stride=STEM_STRIDE, padding=2), channels)
+        features = _features(_stem(channels[0]), channels)
         classifier = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1] * GRID**2, classes))
         self.network = _Layers(features, GRID, classifier)
 
@@ -133,6 +140,20 @@ class _Layers(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         logits: Tensor = self.classifier(torch.flatten(self.avgpool(self.features(image)), 1))
         return logits
+
+
+def _preprocess_and_stem(input_size: int, outputs: int, variant: Variant) -> tuple[Preprocess, nn.Conv2d]:
+    side, kernel = variant.image_size, variant.stem_kernel
+    if input_size == STRIDE * side:
+        return Preprocess(side), nn.Conv2d(3, outputs, kernel, padding=(kernel - 2) // 2)
+    if variant.fused_stem:
+        scale = input_size // side
+        return Preprocess(side, padding(scale)), PolyphaseStem(outputs, scale)
+    return Preprocess(input_size), _stem(outputs)
+
+
+def _stem(outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(3, outputs, KERNEL, stride=STRIDE, padding=2)
 
 
 def _features(stem: nn.Conv2d, channels: Sequence[int], rank: float = 1.0) -> nn.Sequential:

@@ -21,7 +21,6 @@ LAST_LAYER: Final = ("classifier.6.weight", "classifier.6.bias")
 _STEM: Final = "features.0.weight"
 _FIRST_LINEAR: Final = "classifier.1.weight"
 _POOLED: Final = 6  # side of the maps that torchvision's first linear layer sees
-_FULL_STEM: Final = 11  # side of the kernel on an upsampled image
 
 
 def load(model: AlexNet, init: str) -> None:
@@ -73,9 +72,9 @@ def _merge_factors(found: dict[str, Tensor]) -> dict[str, Tensor]:
 def _fit_stem(weight: Tensor, wanted: Tensor) -> Tensor:
     """`weight` in the form of `wanted`, where that changes nothing that it computes."""
     kernel = wanted.shape[-1]
-    if weight.shape[-1] == _FULL_STEM and kernel < _FULL_STEM:
-        weight = stem.fuse_upsampling(weight)
-    return stem.enlarge(weight, kernel) if weight.shape[-1] < kernel < _FULL_STEM else weight
+    if weight.shape[-1] == stem.KERNEL and kernel < stem.KERNEL:
+        weight = stem.fuse(weight, stem.STRIDE)
+    return stem.enlarge(weight, kernel) if weight.shape[-1] < kernel < stem.KERNEL else weight
 
 
 def _fit_pooling(weight: Tensor, wanted: Tensor) -> Tensor:

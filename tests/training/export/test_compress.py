@@ -32,7 +32,7 @@ from training.export.folding import FoldedAlexNet
 from training.export.multiply_adds import count_multiply_adds
 from training.export.rank_search import Search
 from training.networks import initial_weights
-from training.networks.alexnet import AlexNet
+from training.networks.alexnet import AlexNet, Variant
 
 SIZE = 63
 
@@ -202,7 +202,7 @@ def test_the_weights_of_a_release_compute_what_its_file_does(
     release: Path, small_run: Path, fixture_images: Images
 ) -> None:
     whole = source.read(small_run).model
-    model = AlexNet(10, SIZE, width=WIDTH).eval()
+    model = AlexNet(10, SIZE, Variant(width=WIDTH)).eval()
     initial_weights.load(model, str(release.with_suffix(".safetensors")))
     with torch.inference_mode():
         logits = model(torch.from_numpy(fixture_images.pixels))
@@ -216,7 +216,7 @@ def test_the_weights_of_a_release_compute_what_its_file_does(
 
 
 def test_the_weights_start_a_network_of_other_classes(release: Path) -> None:
-    model = AlexNet(3, SIZE, width=WIDTH)
+    model = AlexNet(3, SIZE, Variant(width=WIDTH))
     fresh = {place: model.network.classifier[place].weight.clone() for place in (4, 6)}
     initial_weights.load(model, str(release.with_suffix(".safetensors")))
     assert torch.equal(model.network.classifier[6].weight, fresh[6])

@@ -9,7 +9,7 @@ from alexnet.datasets import Images
 from tests.conftest import WIDTH
 from training.export import folding
 from training.export.folding import FoldedAlexNet
-from training.networks.alexnet import AlexNet
+from training.networks.alexnet import AlexNet, Variant
 
 
 @pytest.mark.parametrize("size", [63, 160, 224])
@@ -31,10 +31,18 @@ def test_pooling_is_part_of_the_layer_after_it(side: int, inputs: int) -> None:
     torch.testing.assert_close(folded(maps.flatten(1)), layer(pooling(maps).flatten(1)), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("size", [63, 160])
-def test_the_folded_network_answers_as_alexnet_does(size: int, fixture_images: Images) -> None:
+@pytest.mark.parametrize(
+    ("size", "variant"),
+    [
+        (63, Variant(width=WIDTH)),
+        (160, Variant(width=WIDTH)),
+        (160, Variant(width=WIDTH, fused_stem=True)),
+        (224, Variant(width=WIDTH, fused_stem=True, batch_norm=True)),
+    ],
+)
+def test_the_folded_network_answers_as_alexnet_does(size: int, variant: Variant, fixture_images: Images) -> None:
     torch.manual_seed(0)
-    model = AlexNet(10, size, width=WIDTH).eval()
+    model = AlexNet(10, size, variant).eval()
     pixels = torch.from_numpy(fixture_images.pixels[:4])
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with torch.inference_mode():
@@ -70,7 +78,7 @@ def test_batch_normalisation_is_part_of_the_convolution_before_it() -> None:
 
 def test_a_network_whose_first_convolution_sees_the_image_has_no_resize(fixture_images: Images) -> None:
     torch.manual_seed(0)
-    model = AlexNet(10, 63, width=WIDTH).eval()
+    model = AlexNet(10, 63, Variant(width=WIDTH)).eval()
     model.preprocess.input_size = 32
     model.network.features[0] = nn.Conv2d(3, model.network.features[0].out_channels, 4, padding=1)
     pixels = torch.from_numpy(fixture_images.pixels[:4])

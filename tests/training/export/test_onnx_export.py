@@ -22,7 +22,7 @@ from tests.conftest import WIDTH, write_binary
 from training import checkpoint, trainer
 from training.export import onnx_export, source, torch_parity
 from training.export.onnx_export import export as export_model
-from training.networks.alexnet import AlexNet
+from training.networks.alexnet import AlexNet, Variant
 from training.settings import Settings
 
 
@@ -120,7 +120,7 @@ def test_nothing_of_this_machine_is_inside(small_model: Path) -> None:
 
 def test_a_file_with_other_weights_does_not_pass(classifier: Classifier, fixture_images: Images) -> None:
     torch.manual_seed(1)
-    other = source.Probabilities(AlexNet(10, 63, width=WIDTH)).eval()
+    other = source.Probabilities(AlexNet(10, 63, Variant(width=WIDTH))).eval()
     with pytest.raises(UserError, match=r"not written: ONNX Runtime and torch differ by .* at batch size 1 from"):
         torch_parity.check_parity(other, classifier, fixture_images.pixels)
 
@@ -169,7 +169,7 @@ def test_input_sizes_at_which_the_pooling_differs_can_be_exported(
     input_size: int, fixture_images: Images, tmp_path: Path
 ) -> None:
     torch.manual_seed(0)
-    model = AlexNet(10, input_size, width=WIDTH)
+    model = AlexNet(10, input_size, Variant(width=WIDTH))
     model.network.classifier = nn.Sequential(nn.Flatten(), nn.Linear(round(256 * WIDTH) * 6 * 6, 10))
     _write_proven(model.eval(), tmp_path, fixture_images.pixels[:8])
 

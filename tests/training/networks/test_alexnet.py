@@ -12,13 +12,13 @@ from alexnet.datasets import Images
 from alexnet.errors import UserError
 from tests.conftest import WIDTH
 from training.networks import initial_weights
-from training.networks.alexnet import IMAGENET_MEAN, IMAGENET_STD, AlexNet, Preprocess
+from training.networks.alexnet import IMAGENET_MEAN, IMAGENET_STD, AlexNet, Preprocess, Variant
 
 
 @pytest.fixture(scope="module")
 def model() -> AlexNet:
     torch.manual_seed(0)
-    return AlexNet(10, 63, width=WIDTH).eval()
+    return AlexNet(10, 63, Variant(width=WIDTH)).eval()
 
 
 @pytest.fixture
@@ -57,16 +57,16 @@ def test_pixels_become_one_row_of_float32_logits_each(model: AlexNet, fixture_im
 
 
 def test_the_smallest_input_size_is_the_smallest_that_the_network_takes(fixture_images: Images) -> None:
-    features = AlexNet(10, 62, width=WIDTH).network.features
+    features = AlexNet(10, 62, Variant(width=WIDTH)).network.features
     with pytest.raises(RuntimeError, match="too small"):
         features(Preprocess(62)(torch.from_numpy(fixture_images.pixels[:1])))
 
 
 def test_an_init_file_fills_the_convolution_layers_alone(init_file: Path, tensors: dict[str, torch.Tensor]) -> None:
     torch.manual_seed(1)
-    fresh = AlexNet(10, 63, width=WIDTH).network.state_dict()
+    fresh = AlexNet(10, 63, Variant(width=WIDTH)).network.state_dict()
     torch.manual_seed(1)
-    model = AlexNet(10, 63, width=WIDTH)
+    model = AlexNet(10, 63, Variant(width=WIDTH))
     initial_weights.load(model, str(init_file))
     loaded = model.network.state_dict()
     for name, value in loaded.items():
