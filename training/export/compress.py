@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Final
 
 import onnx
+import torch
 from rich.console import Console
 from rich.progress import Progress
+from torch import nn
 
 from alexnet import environment, files
 from alexnet.errors import UserError
@@ -40,6 +42,7 @@ from training.export.multiply_adds import count_multiply_adds
 from training.export.rank_search import Choice, Search
 from training.export.source import FitImages, Probabilities, Source, read, read_calibration, read_images
 from training.export.steps import Step, Steps
+from training.networks import low_rank
 from training.networks.alexnet import AlexNet, Variant
 
 RANKS: Final = (32, 64, 96, 128, 160)
@@ -153,12 +156,21 @@ def _reduce(job: _Job) -> tuple[Choice, onnx.ModelProto]:
     folded = FoldedAlexNet(source.model).eval()
     torch_parity.check_folding(source.model, folded, images.parity)
     choice = rank_search.choose(folded, images.training, images.measured, search)
+    _rotate(choice.network)
     size = sum(value.numel() * value.element_size() for value in source.model.state_dict().values())
     job.steps.add_predicted("checkpoint", size, choice.predicted.numpy(), len(source.metadata.classes))
     body = onnx_export.to_onnx(choice.network, source.metadata, head_fit.BODY, source.settings.image_size)
     path = job.steps.add(f"rank {choice.rank}", output_head.attach(body))
     torch_parity.check_parity(FoldedProbabilities(choice.network).eval(), Classifier(path), images.parity)
     return choice, body
+
+
+def _rotate(network: FoldedAlexNet) -> None:
+    """Prepare the layers of low rank for 8 bits; `network` computes what it did."""
+    generator = torch.Generator().manual_seed(0)
+    for layers in (*network.features, network.first, network.second):
+        if isinstance(layers, nn.Sequential):
+            low_rank.rotate(layers, generator)
 
 
 def _finish(job: _Job, body: onnx.ModelProto, precision: Precision, path: Path) -> _Product:

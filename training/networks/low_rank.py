@@ -5,6 +5,7 @@ are fitted to the responses, not to the weights: where inputs are correlated, th
 """
 
 import copy
+import itertools
 from dataclasses import dataclass
 
 import torch
@@ -121,6 +122,22 @@ def merge_tucker2(layers: nn.Sequential) -> Tensor:
     """The kernel [out, in, H, W] of the one convolution that does what the three of `tucker2` do."""
     first, middle, last = (layer.weight.detach() for layer in layers if isinstance(layer, nn.Conv2d))
     return torch.einsum("or,rjhw,ji->oihw", last[..., 0, 0], middle, first[..., 0, 0])
+
+
+@torch.no_grad()
+def rotate(layers: nn.Sequential, generator: torch.Generator) -> None:
+    """Rotate what each of `layers` gives to the next by a random orthogonal matrix; together they compute the same.
+
+    Of the components of a low rank the first vary most, so that 8 bits with one scale keep little of the others. After
+    a rotation all vary alike (https://arxiv.org/abs/2404.00456). Only the last layer has a bias.
+    """
+    parts = [layer for layer in layers if isinstance(layer, nn.Conv2d | nn.Linear)]
+    for before, after in itertools.pairwise(parts):
+        assert before.bias is None
+        count = len(before.weight)
+        rotation, _ = torch.linalg.qr(torch.randn(count, count, generator=generator, dtype=torch.float64))
+        before.weight.copy_(torch.einsum("ro,o...->r...", rotation, before.weight.double()))
+        after.weight.copy_(torch.einsum("ri,oi...->or...", rotation, after.weight.double()))
 
 
 def _covariance_roots(values: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,5 +1,7 @@
 """Layers of lower rank: exact at the full rank, the closest to the responses below it."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -70,3 +72,26 @@ def test_tucker2_is_closer_to_the_responses_than_that_of_the_weights(convolution
     expected = convolution(maps)
     error = F.mse_loss(F.conv2d(maps, plain, convolution.bias, padding=2), expected)
     assert F.mse_loss(found(maps), expected) < 0.8 * error
+
+
+@pytest.mark.parametrize(
+    "layers", [low_rank.convolution(64, 48, 3, 0.5), nn.Sequential(nn.Linear(64, 32, bias=False), nn.Linear(32, 24))]
+)
+@torch.inference_mode()
+def test_rotated_layers_compute_the_same_and_lose_less_in_8_bits(layers: nn.Sequential) -> None:
+    torch.manual_seed(0)
+    first = layers[0]
+    first.weight *= 0.85 ** torch.arange(len(first.weight)).view(-1, *[1] * (first.weight.ndim - 1))
+    image = torch.randn(64, 64, 8, 8) if isinstance(first, nn.Conv2d) else torch.randn(256, 64)
+    rotated = copy.deepcopy(layers)
+    low_rank.rotate(rotated, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(rotated(image), layers(image), atol=1e-4, rtol=0)
+    assert not torch.allclose(rotated[0](image), first(image), atol=0.1)
+
+    def error(of: nn.Sequential) -> float:
+        values = of[0](image)
+        step = (values.max() - values.min()) / 255
+        rounded = (values / step).round() * step
+        return float((of[1:](rounded) - of(image)).square().mean())
+
+    assert error(rotated) < 0.5 * error(layers)
