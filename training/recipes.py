@@ -34,9 +34,8 @@ _ROBUST: Final = Settings(
 _SMALL: Final = Settings(
     **{
         **_ROBUST.model_dump(exclude_unset=True),
-        "fused_stem": True,
-        "conv_rank": 0.625,
-        "epochs": 9,
+        "conv_rank": 0.5,
+        "epochs": 12,
         "learning_rate": 0.0015,
         "warmup_epochs": 0.2,
         "dropout": 0.0,
