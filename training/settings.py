@@ -14,6 +14,7 @@ from alexnet.inference.metadata import name_of
 
 _SMALLEST_ALEXNET: Final = 63  # pixels; below, nothing is left for the last pooling
 _CIFAR10: Final = 32  # pixels a side
+_SMALLEST_SCALE: Final = 3  # below, the outputs of a fused stem would see two pixels before an image
 
 
 class Settings(BaseModel):
@@ -126,9 +127,9 @@ class Settings(BaseModel):
             raise ValueError(f"--conv-rank is {self.conv_rank:g}: only AlexNet without --batch-norm has low ranks")
         if self.network == "teacher" and self.image_size != _CIFAR10:
             raise ValueError(f"--image-size is {self.image_size}: a teacher sees images of {_CIFAR10} pixels")
-        if self.fused_stem and (self.network != "alexnet" or self.input_size % self.image_size or self.image_size % 4):
+        if self.fused_stem and (self.network != "alexnet" or not self._enlarges_wholly):
             raise ValueError(
-                f"--fused-stem: only AlexNet has one, at an --input-size that is a multiple of the image's size "
+                f"--fused-stem: only AlexNet has one, at an --input-size of three or more times the image's size "
                 f"({self.image_size}), which four divides"
             )
         if self.image_size != _CIFAR10 and (self.extra or self.outliers):
@@ -146,6 +147,12 @@ class Settings(BaseModel):
     def replace(self, **changes: Any) -> Self:
         """These settings with some `changes`. Raises `UserError` on unknown names and values out of bounds."""
         return self.from_dict({**self.model_dump(), **changes})
+
+    @property
+    def _enlarges_wholly(self) -> bool:
+        """Whether a fused stem can enlarge the images."""
+        scale, rest = divmod(self.input_size, self.image_size)
+        return scale >= _SMALLEST_SCALE and rest == 0 and self.image_size % 4 == 0
 
     @property
     def starts_from_run(self) -> bool:

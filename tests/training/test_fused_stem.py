@@ -107,8 +107,16 @@ def test_the_weights_of_its_release_are_those_of_the_large_convolution(
 
 
 @pytest.mark.parametrize(
-    "change", [{"network": "teacher", "input_size": 32}, {"input_size": 100}, {"image_size": 50, "input_size": 100}]
+    "change",
+    [
+        {"network": "teacher", "input_size": 32},
+        {"input_size": 100},
+        {"input_size": 64},
+        {"image_size": 50, "input_size": 150},
+    ],
 )
 def test_other_sizes_and_networks_have_none(settings: Settings, change: dict[str, object]) -> None:
-    with pytest.raises(UserError, match="--fused-stem: only AlexNet has one, at an --input-size that is a multiple"):
+    with pytest.raises(
+        UserError, match="--fused-stem: only AlexNet has one, at an --input-size of three or more times"
+    ):
         settings.replace(**change)

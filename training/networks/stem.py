@@ -25,7 +25,7 @@ _LINE: Final = 32  # pixels, so many that none of those in the middle sees an en
 
 
 class PolyphaseStem(nn.Conv2d):
-    """The first convolution on images that are enlarged `scale` times, computed on the images themselves.
+    """The first convolution on images that are enlarged `scale` times, 3 or more, computed on the images themselves.
 
     Images float32 [N, 3, H, W], padded by `padding(scale)` on both axes, to [N, outputs, scale * H / 4, scale * W / 4]
     for H and W before the padding. The weights are those [outputs, 3, 11, 11] on the enlarged image.
