@@ -38,8 +38,7 @@ class Settings(BaseModel):
     batch_norm: bool = Field(False, description="batch normalisation after each convolution; export folds it")
     fused_stem: bool = Field(
         False,
-        description="compute resize and first convolution as one, on the image itself, which is padded before instead "
-        "of after the resize; always so at four times the image's size",
+        description="compute resize and first convolution as one, and pad before them; always so at four times",
     )
     stem_kernel: int = Field(
         4, ge=4, le=6, multiple_of=2, description="kernel of the first convolution at four times the image's size"
