@@ -34,7 +34,7 @@ class FoldedAlexNet(nn.Module):
         stem = self.features[0]
         assert isinstance(stem, nn.Conv2d)
         stem.weight = nn.Parameter(stem.weight.detach() / model.preprocess.std.view(1, 3, 1, 1))
-        if isinstance(stem, PolyphaseStem):
+        if isinstance(stem, PolyphaseStem):  # its padding is grey: with grey as 0, it is the convolution's own
             self.features[0], self.features[1] = FoldedStem(stem, self.mean.flatten() - GREY), Interleave(stem.scale)
             self.mean = torch.tensor(float(GREY))
         layers = [layer for layer in network.classifier if isinstance(layer, nn.Linear)]

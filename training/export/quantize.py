@@ -25,14 +25,8 @@ CALIBRATION_IMAGES: Final = 512
 SAFE_WEIGHT: Final = 64
 
 _BATCH: Final = 32
-_OPERATORS: Final = (
-    "Conv",
-    "Relu",
-    "MaxPool",
-    "Reshape",
-    "Transpose",
-    "Gemm",
-)  # the resize is float32: it would gain nothing
+# The resize stays float32: it would gain nothing.
+_OPERATORS: Final = ("Conv", "Relu", "MaxPool", "Reshape", "Transpose", "Gemm")
 
 
 class _Images(CalibrationDataReader):  # type: ignore[misc]

@@ -35,7 +35,7 @@ def unfold(network: FoldedAlexNet, model: AlexNet) -> dict[str, Tensor]:
             assert isinstance(last, nn.Conv2d)
             found |= _tensors(f"features.{place}", low_rank.merge_tucker2(layer), last.bias)
         elif isinstance(layer, FoldedStem):
-            found |= _tensors(f"features.{place}", *layer.unfold())
+            found |= _tensors(f"features.{place}", *layer.unfolded)
         elif isinstance(layer, nn.Conv2d):
             found |= _tensors(f"features.{place}", layer.weight, layer.bias)
     for place, layers in zip(_LINEAR_PLACES, (network.first, network.second, network.last), strict=True):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from alexnet.datasets.cifar10 import SIDE
 from alexnet.probe.ood import GRID
 from training.networks import low_rank
-from training.networks.stem import KERNEL, STRIDE, PolyphaseStem, padding
+from training.networks.stem import KERNEL, PADDING, STRIDE, PolyphaseStem, padding
 
 # The statistics that torchvision's ImageNet weights were trained with, for values from 0 to 1:
 # https://docs.pytorch.org/vision/stable/models/generated/torchvision.models.alexnet.html
@@ -153,7 +153,7 @@ def _preprocess_and_stem(input_size: int, outputs: int, variant: Variant) -> tup
 
 
 def _stem(outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(3, outputs, KERNEL, stride=STRIDE, padding=2)
+    return nn.Conv2d(3, outputs, KERNEL, stride=STRIDE, padding=PADDING)
 
 
 def _features(stem: nn.Conv2d, channels: Sequence[int], rank: float = 1.0) -> nn.Sequential:

@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 STRIDE: Final = 4  # of AlexNet's first convolution
 KERNEL: Final = 11
-
-_PADDING: Final = 2
+PADDING: Final = 2
 _LINE: Final = 32  # pixels, so many that none of those in the middle sees an end
 
 
@@ -34,7 +33,7 @@ class PolyphaseStem(nn.Conv2d):
     _taps: Tensor
 
     def __init__(self, outputs: int, scale: int) -> None:
-        super().__init__(3, outputs, KERNEL, stride=STRIDE, padding=_PADDING)
+        super().__init__(3, outputs, KERNEL, stride=STRIDE, padding=PADDING)
         self.scale = scale
         self.register_buffer("_taps", _taps(scale).float(), persistent=False)
 
@@ -49,31 +48,21 @@ class FoldedStem(nn.Conv2d):
     """What a `PolyphaseStem` computes, with its kernel as a constant, of images before the padding.
 
     Images float32 [N, 3, H, W], in which 0 is what they are padded with, to the outputs before they are interleaved,
-    [N, phases² * outputs, H / stride, W / stride]. `offset` [3] is subtracted from the images.
+    [N, phases² * outputs, H / stride, W / stride]. `offset` [3] is subtracted from the images. `unfolded` are the
+    weights [outputs, 3, 11, 11] and biases [outputs] that it was made of.
     """
-
-    offset: Tensor
 
     def __init__(self, stem: PolyphaseStem, offset: Tensor) -> None:
         kernel = fuse(stem.weight.detach(), stem.scale)
         super().__init__(3, len(kernel), kernel.shape[-1], _stride(stem.scale))
         assert stem.bias is not None
-        self.scale = stem.scale
         self.margins = padding(stem.scale) * 2
-        self.register_buffer("offset", offset, persistent=False)
+        self.unfolded = stem.weight.detach(), stem.bias.detach()
         self.weight = nn.Parameter(kernel)
-        bias = stem.bias.detach().repeat(phases(stem.scale) ** 2)
-        self.bias = nn.Parameter(bias - kernel.sum((2, 3)) @ offset)
+        self.bias = nn.Parameter(stem.bias.detach().repeat(phases(stem.scale) ** 2) - kernel.sum((2, 3)) @ offset)
 
     def forward(self, image: Tensor) -> Tensor:
         return super().forward(F.pad(image, self.margins))
-
-    def unfold(self) -> tuple[Tensor, Tensor]:
-        """The weights [outputs, 3, 11, 11] and biases [outputs] that it was made of."""
-        assert self.bias is not None
-        bias = self.bias.detach() + self.weight.detach().sum((2, 3)) @ self.offset
-        weight = separate(self.weight.detach(), self.scale)
-        return weight, bias[: len(weight)]
 
 
 class Interleave(nn.Module):
@@ -110,15 +99,6 @@ def fuse(weight: Tensor, scale: int) -> Tensor:
     return _fuse(weight.double(), _taps(scale)).to(weight.dtype)
 
 
-def separate(fused: Tensor, scale: int) -> Tensor:
-    """The weights [out, 3, 11, 11] that `fuse` makes `fused` of; there is more than one phase."""
-    inverse: Tensor = torch.linalg.pinv(_taps(scale).flatten(0, 1))  # [11, phases * k]
-    count, inputs, taps = phases(scale), fused.shape[1], fused.shape[-1]
-    split = fused.double().view(count, count, -1, inputs, taps, taps)
-    lines = split.permute(2, 3, 0, 4, 1, 5).reshape(-1, inputs, count * taps, count * taps)
-    return (inverse @ lines @ inverse.T).to(fused.dtype)
-
-
 def enlarge(weight: Tensor, kernel: int) -> Tensor:
     """The same convolution with a larger `kernel`: zeros around the weights [out, 3, k, k], evenly on all sides."""
     return F.pad(weight, [(kernel - weight.shape[-1]) // 2] * 4)
@@ -137,7 +117,7 @@ def _taps(scale: int) -> Tensor:
     line = torch.eye(_LINE, dtype=torch.float64)[None]
     enlarged = F.interpolate(line, scale_factor=scale, mode="linear", align_corners=False)[0]  # [pixels, enlarged]
     middle = _LINE // (2 * stride)
-    starts = [STRIDE * (phases(scale) * middle + phase) - _PADDING for phase in range(phases(scale))]
+    starts = [STRIDE * (phases(scale) * middle + phase) - PADDING for phase in range(phases(scale))]
     seen = torch.stack([enlarged[:, start : start + KERNEL] for start in starts])
     last = int(seen.sum((0, 2)).nonzero().max())
     return seen[:, stride * middle - 1 : last + 1]
