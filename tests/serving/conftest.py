@@ -112,6 +112,16 @@ def client(service: Server) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="session")
+def threads_client(service: Server) -> Iterator[httpx.Client]:
+    """An HTTP client of `service` for several threads at once, which keeps no connection.
+
+    httpcore may close a kept one that another thread has just begun to use (`has_expired` takes no lock).
+    """
+    with httpx.Client(base_url=service.url, timeout=30, limits=httpx.Limits(max_keepalive_connections=0)) as client:
+        yield client
+
+
 @pytest.fixture
 def make_app(tiny_model: Path) -> Callable[..., App]:
     """`make_app(api_keys="a,b")` is the middleware and handlers with these settings, without a process around them."""

@@ -148,14 +148,14 @@ def test_what_is_no_good_image_is_a_4xx_by_every_way_in(
 
 
 def test_one_broken_image_among_sixteen_requests_at_once_is_one_error_twenty_times_in_a_row(
-    client: httpx.Client,
+    threads_client: httpx.Client,
 ) -> None:
-    expected = scores(client, content=IMAGE_FILE, headers=JPEG)
+    expected = scores(threads_client, content=IMAGE_FILE, headers=JPEG)
     start = threading.Barrier(16)
 
     def ask(content: bytes) -> httpx.Response:
         start.wait(30)
-        return client.post("/classify", content=content, headers=JPEG)
+        return threads_client.post("/classify", content=content, headers=JPEG)
 
     with ThreadPoolExecutor(16) as threads:
         for turn in range(20):
@@ -344,13 +344,13 @@ def test_metrics_parse_and_count_what_was_asked(client: httpx.Client) -> None:
         assert count("alexnet_stage_seconds_count", stage=stage) >= 5
 
 
-def test_memory_is_flat_after_the_first_requests(service: Server, client: httpx.Client) -> None:
+def test_memory_is_flat_after_the_first_requests(service: Server, threads_client: httpx.Client) -> None:
     kinds = [IMAGE_FILE, IMAGE_FILE[:-100], encode(photo(600, 400), "PNG"), b"nonsense", encode(photo(), "WEBP")]
 
     def ask(number: int) -> None:
-        client.post("/classify", content=kinds[number % len(kinds)], headers=JPEG)
+        threads_client.post("/classify", content=kinds[number % len(kinds)], headers=JPEG)
         if number % 20 == 0:
-            client.get(f"/scan/{time.monotonic_ns()}")
+            threads_client.get(f"/scan/{time.monotonic_ns()}")
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(ask, range(400)))
