@@ -3,13 +3,12 @@
     python -m benchmarks.startup [--quick] [--times 3]
 
 Our service with the shipped model, beside stock BentoML and FastAPI with the float32 one; memory is the proportional
-set size of all processes, counted after a hundred requests, for one and for two workers. The size of the image is that
-of `python -m benchmarks.container measure`. Writes benchmarks/results/startup-<hardware>-<date>.csv.
+set size of all processes, counted after a hundred requests, for one and for two workers. Writes
+benchmarks/results/startup-<hardware>-<date>.csv.
 """
 
 import argparse
 import dataclasses
-import json
 import re
 import sys
 import time
@@ -20,10 +19,9 @@ from typing import Any, Final
 
 from alexnet import files
 from alexnet.errors import UserError
-from alexnet.markdown import megabytes, table
+from alexnet.markdown import table
 from alexnet.paths import ROOT
 from benchmarks import models, records, systems
-from benchmarks.container import measure as container
 from benchmarks.images import small_jpegs
 from benchmarks.records import Row, choose, value
 from benchmarks.systems import FASTAPI, OURS, STOCK, System
@@ -110,10 +108,7 @@ def tables(rows: Sequence[Row]) -> str:
     sha256 = choose(rows, model=SHIPPED)[0]["sha256"]
     text = f"The {SHIPPED} {records.describe_model(sha256)}:\n\n"
     text += table(("system", "model", "workers", "start to ready, s", "memory, MB"), lines)
-    if container.RESULT.exists():
-        size = json.loads(container.RESULT.read_text())["image"]["bytes"]
-        text += f"\n\nThe container image has {megabytes(size)} ([deployment.md](deployment.md))."
-    return text
+    return text + "\n\nSize and speed of the container image: [deployment.md](deployment.md)."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
