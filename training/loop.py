@@ -171,12 +171,14 @@ class Training:
         """The mean loss of images of the classes."""
         found = losses.cross_entropy(logits, labels, self.settings.label_smoothing, mixture)
         if taught is not None:
-            share: float | Tensor = self.settings.distill_weight
+            settings = self.settings
+            extra = settings.distill_weight if settings.extra_distill_weight is None else settings.extra_distill_weight
             if self.images.teacher_logits is not None:
-                share = share * (indices < self.images.count)
-            found = (1 - share) * found + share * losses.distillation(
-                logits, taught, labels, self.settings.distill_temperature
-            )
+                extra = 0  # nothing is known of them
+            share = torch.where(indices < self.images.count, settings.distill_weight, extra)
+            corrected = settings.teacher_corrected and mixture is None  # a mixed image has two labels
+            distilled = losses.distillation(logits, taught, labels, settings.distill_temperature, corrected)
+            found = (1 - share) * found + share * distilled
         return losses.mean(found, labels, self.images.class_weights)
 
 

@@ -91,8 +91,15 @@ class Settings(BaseModel):
     teacher_views: Literal["augmented", "clean"] = Field(
         "augmented", description="what teachers see: each augmented image, or once each image as it is"
     )
+    teacher_corrected: bool = Field(
+        False,
+        description="exchange, where a teacher mistakes an image, the probabilities of its label and of the mistake",
+    )
     distill_weight: float = Field(
         0.9, ge=0, le=1, description="weight of the distillation loss; the rest is the labels'"
+    )
+    extra_distill_weight: float | None = Field(
+        None, ge=0, le=1, description="the same for extra images, where it differs; with clean views they have none"
     )
     distill_temperature: float = Field(2.0, ge=0.01, description="temperature of both softmaxes in that loss")
     input_size: int = Field(224, ge=32, description="side in pixels of the network's input; AlexNet needs 63")

@@ -17,6 +17,7 @@ from training.export import compress
 from training.export.folding import FoldedAlexNet
 from training.extra_images import OUTLIER, ExtraImages
 from training.networks import initial_weights
+from training.optim import losses
 from training.settings import Settings
 from training.training_set import TrainingSet
 
@@ -155,6 +156,31 @@ def test_extra_images_are_chosen_as_often_as_each_other(folders: Path) -> None:
     chosen = extra.choose(CAT, 10, torch.Generator().manual_seed(0))
     assert sorted(torch.bincount(chosen).tolist()) == [2, 2, 3, 3]
     assert extra.crops(chosen, torch.Generator().manual_seed(0)).shape == (10, 32, 32, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "weight"),
+    [
+        ({"teacher_views": "augmented"}, 0.6),
+        ({"teacher_views": "augmented", "extra_distill_weight": 0.1}, 0.1),
+        ({"teacher_views": "clean", "extra_distill_weight": 0.1}, 0),
+    ],
+)
+def test_extra_images_have_their_own_weight_of_distillation(
+    tmp_path: Path,
+    data_root: Path,
+    robust: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    given: dict[str, object],
+    weight: float,
+) -> None:
+    divergence = 1_000  # beside which the other losses are nothing
+    monkeypatch.setattr(losses, "distillation", lambda logits, *_: logits.sum(1) * 0 + divergence)
+    settings = robust.replace(epochs=1, extra_share=0.5, outliers=None, **given)
+    run = trainer.start(settings, data_root, tmp_path / "run")
+    share = 2 * round(0.5 * 13) / 130  # of 13 cats and 13 dogs among 130 images
+    wanted = divergence * ((1 - share) * settings.distill_weight + share * weight)
+    assert checkpoint.load(run / "last.pt").epochs[0].training_loss == pytest.approx(wanted, abs=5)
 
 
 @pytest.mark.parametrize(

@@ -19,17 +19,31 @@ def cross_entropy(logits: Tensor, labels: Tensor, smoothing: float, mixture: Mix
     return found
 
 
-def distillation(logits: Tensor, teachers: Tensor, labels: Tensor, temperature: float) -> Tensor:
+def distillation(
+    logits: Tensor, teachers: Tensor, labels: Tensor, temperature: float, corrected: bool = False
+) -> Tensor:
     """Divergence from a weighted mean of the teachers' probabilities, their logits float32 [teachers, N, classes].
 
     A teacher's weight for an image is the probability that it gives to the label, int64 [N], against that of the
     others (https://arxiv.org/abs/2201.00007). Other softmaxes are taken at `temperature`; its square restores the size
-    of the gradients (G. Hinton, https://arxiv.org/abs/1503.02531).
+    of the gradients (G. Hinton, https://arxiv.org/abs/1503.02531). With `corrected`, see `correct`.
     """
-    ours, theirs = F.log_softmax(logits / temperature, 1), F.log_softmax(teachers / temperature, 2)
     confidences = F.log_softmax(teachers, 2).gather(2, labels.expand(len(teachers), -1)[..., None])  # [teachers, N, 1]
+    taught = correct(teachers, labels) if corrected else teachers
+    ours, theirs = F.log_softmax(logits / temperature, 1), F.log_softmax(taught / temperature, 2)
     target = torch.logsumexp(theirs + F.log_softmax(confidences, 0), 0)
     return F.kl_div(ours, target, log_target=True, reduction="none").sum(1) * temperature**2
+
+
+def correct(teachers: Tensor, labels: Tensor) -> Tensor:
+    """The teachers' logits float32 [teachers, N, classes], each largest one exchanged with that of the label int64 [N].
+
+    A teacher that mistakes an image then gives the label its confidence, and the same doubt as before
+    (https://arxiv.org/abs/1911.07471).
+    """
+    places = labels.expand(len(teachers), -1)[..., None]
+    largest, found = teachers.max(2, keepdim=True)
+    return teachers.scatter(2, found, teachers.gather(2, places)).scatter(2, places, largest)
 
 
 def outlier_exposure(logits: Tensor) -> Tensor:

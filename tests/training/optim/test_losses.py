@@ -34,6 +34,20 @@ def test_several_teachers_count_by_the_probability_that_they_give_to_the_label()
     assert losses.distillation(logits, teachers, labels, temperature).tolist() == pytest.approx([0] * 4, abs=1e-5)
 
 
+def test_a_corrected_teacher_gives_the_label_what_it_gave_to_its_mistake() -> None:
+    teachers = torch.tensor([[[3.0, 1.0, 2.0], [3.0, 1.0, 2.0]], [[0.5, 4.0, -1.0], [0.5, 4.0, -1.0]]])
+    labels = torch.tensor([2, 0])
+    corrected = torch.tensor([[[2.0, 1.0, 3.0], [3.0, 1.0, 2.0]], [[0.5, -1.0, 4.0], [4.0, 0.5, -1.0]]])
+    assert torch.equal(losses.correct(teachers, labels), corrected)
+    logits = torch.randn(2, 3)
+    # How much a teacher counts is still decided by what it said.
+    confidences = teachers.softmax(2)[:, range(2), labels]
+    target = (confidences[..., None] * (corrected / 2).softmax(2)).sum(0) / confidences.sum(0)[:, None]
+    wanted = F.kl_div((logits / 2).log_softmax(1), target, reduction="none").sum(1) * 4
+    found = losses.distillation(logits, teachers, labels, 2.0, corrected=True)
+    assert found.tolist() == pytest.approx(wanted.tolist(), rel=1e-5)
+
+
 def test_outlier_exposure_is_least_for_uniform_probabilities() -> None:
     assert losses.outlier_exposure(torch.zeros(5, 10)).item() == pytest.approx(np.log(10))
     sure = torch.tensor([[8.0] + [0.0] * 9])
