@@ -34,13 +34,18 @@ _ROBUST: Final = Settings(
 _SMALL: Final = Settings(
     **{
         **_ROBUST.model_dump(exclude_unset=True),
-        "conv_rank": 0.5,
+        "fused_stem": True,
+        "conv_rank": 0.625,
         "epochs": 12,
         "learning_rate": 0.0015,
         "warmup_epochs": 0.2,
         "dropout": 0.0,
+        "degraded": 0.3,
+        "extra_share": 0.35,
         "teacher_views": "augmented",
+        "teacher_corrected": True,
         "distill_weight": 0.9,
+        "extra_distill_weight": 0.3,
     }
 )
 

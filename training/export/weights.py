@@ -8,7 +8,7 @@ of both, `up` [out, rank] and `down` [rank, in]. Normalisation and pooling are t
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from alexnet.inference.metadata import ModelMetadata
@@ -23,7 +23,7 @@ _LINEAR_PLACES = (1, 4, 6)  # of the linear layers in torchvision's classifier
 def save_weights(path: Path, network: FoldedAlexNet, model: AlexNet, metadata: ModelMetadata) -> None:
     """Write the weights of `network`, folded from `model`, with `metadata`."""
     tensors = {name: value.half().contiguous() for name, value in unfold(network, model).items()}
-    save_file(tensors, path, metadata.to_props())
+    path.write_bytes(save(tensors, metadata.to_props()))  # `save_file` lets only its owner read it
 
 
 def unfold(network: FoldedAlexNet, model: AlexNet) -> dict[str, Tensor]:

@@ -185,6 +185,7 @@ def test_a_release_has_the_model_for_gpus_and_the_weights_too(release: Path, fix
         "model.onnx",
         "model.safetensors",
     ]
+    assert len({path.stat().st_mode for path in release.parent.iterdir()}) == 1
     model, half = Classifier(release), Classifier(release.with_name("model-fp16.onnx"))
     assert (model.metadata.precision, half.metadata.precision) == ("int8", "fp16")
     assert model.metadata.compression is not None
