@@ -106,6 +106,8 @@ def test_all_that_is_measured_is_on_the_page(folder: Path) -> None:
         assert f"\n## {section}\n" in page
     assert f"the accuracy is {shipped.photos.accuracy.value:.3f}" in page
     assert "votes.npy: 5 labels change, 7 images without a majority" in page
+    assert "learnt from other outliers" in (MODEL.parent / "README.md").read_text(encoding="utf-8")
+    assert "learnt from other outliers" not in page, "the fixture's run had none"
 
 
 def test_metrics_of_another_model_are_refused(folder: Path) -> None:
