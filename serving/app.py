@@ -75,7 +75,7 @@ class Api:
             results = await self.pipeline.classify(images, disconnected(request))
         for result in results:
             if isinstance(result, RequestError):
-                self.metrics.errors.labels(result.code).inc()
+                self.metrics.count_error(result.code)
         return self._respond(_batch(results))
 
     async def preview(self, request: Request) -> Response:

@@ -85,7 +85,7 @@ def record(context: RequestContext, seconds: float, metrics: Metrics, access_log
     """Count and log a request whose answer is known."""
     metrics.count_request(context.method, context.route, context.status, seconds)
     if context.code:
-        metrics.errors.labels(context.code).inc()
+        metrics.count_error(context.code)
     if access_log is not None:
         fields = {
             "request_id": context.request_id,

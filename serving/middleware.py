@@ -75,8 +75,11 @@ class ContextMiddleware:
                 context.record(request, time.perf_counter() - started, metrics, self._access_log)
             await send(message)
 
-        with metrics.active_requests.track_inprogress():
+        metrics.active_requests.inc()
+        try:
             await self._app(scope, receive_part, send_part)
+        finally:
+            metrics.active_requests.inc(-1)
 
 
 class ErrorMiddleware:

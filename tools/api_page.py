@@ -1,19 +1,18 @@
 """The tables of docs/guide/api.md: `python -m tools.api_page` writes them anew.
 
-In: `Settings`, `CODES`, `Metrics` and the page. Out: the page, with a table between each pair of markers; the rest of
-it is written by hand.
+In: `Settings`, `CODES`, `DEFINITIONS` of the metrics and the page. Out: the page, with a table between each pair of
+markers; the rest of it is written by hand.
 """
 
 from pathlib import Path
 from typing import Any, Final, Literal, get_args, get_origin
 
-from prometheus_client import CollectorRegistry
 from pydantic.fields import FieldInfo
 
 from alexnet.markdown import replace_section
 from alexnet.paths import MODEL, ROOT
 from serving.errors import CODES
-from serving.metrics import Metrics
+from serving.metrics import DEFINITIONS
 from serving.settings import PREFIX, Settings
 
 PAGE: Final = ROOT / "docs" / "guide" / "api.md"
@@ -46,12 +45,10 @@ def codes_table() -> str:
 
 def metrics_table() -> str:
     """A row for each metric of the service's own."""
-    registry = CollectorRegistry()
-    Metrics(registry)
     rows = []
-    for family in registry.collect():
-        name = family.name + ("_total" if family.type == "counter" else "")
-        rows.append(f"| `{name}` | {family.type} | {family.documentation} |")
+    for metric in DEFINITIONS:
+        name = metric.name + ("_total" if metric.kind == "counter" else "")
+        rows.append(f"| `{name}` | {metric.kind} | {metric.documentation} |")
     return "\n".join(["| metric | type | meaning |", "|---|---|---|", *rows, ""])
 
 

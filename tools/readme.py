@@ -9,8 +9,6 @@ import asyncio
 import json
 from typing import Final
 
-from prometheus_client import CollectorRegistry
-
 from alexnet import files
 from alexnet.evaluation import metrics
 from alexnet.inference.classifier import Classifier
@@ -37,7 +35,7 @@ def render(text: str) -> str:
 
 def _answer() -> str:
     classifier = _classifier()
-    api = Api(classifier, Settings(), Metrics(CollectorRegistry()), Capacity(1))
+    api = Api(classifier, Settings(), Metrics(), Capacity(1))
     (answer,) = asyncio.run(api.pipeline.classify(ClassifyRequest([EXAMPLE.read_bytes()], TOP_K)))
     assert not isinstance(answer, RequestError)
     described = answer.describe()

@@ -28,7 +28,6 @@ from circus.arbiter import Arbiter as CircusArbiter
 from circus.exc import ConflictError
 from circus.sockets import CircusSocket
 from circus.watcher import Watcher
-from prometheus_client.multiprocess import mark_process_dead
 
 from alexnet.errors import UserError
 from alexnet.paths import ROOT
@@ -59,7 +58,6 @@ class Arbiter(CircusArbiter):  # type: ignore[misc]
         self._folder = Path(tempfile.mkdtemp(prefix=_PREFIX))  # for the service's user alone
         self.exit_stack.callback(shutil.rmtree, self._folder, ignore_errors=True)
         self.exit_stack.enter_context(_lock(self._folder))
-        (self._folder / "prometheus").mkdir()
         self._ending = False
         self._failure: str | None = None
         self._deaths: deque[float] = deque(maxlen=_DEATHS)
@@ -100,7 +98,7 @@ class Arbiter(CircusArbiter):  # type: ignore[misc]
             arguments,
             numprocesses=worker_count(found),
             copy_env=True,
-            env={"PROMETHEUS_MULTIPROC_DIR": str(self._folder / "prometheus"), "PYTHONPATH": path, **_MALLOC},
+            env={"PYTHONPATH": path, **_MALLOC},
             working_dir=str(Path.cwd()),
             use_sockets=True,
             close_child_stdin=True,
@@ -135,9 +133,8 @@ class Arbiter(CircusArbiter):  # type: ignore[misc]
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-    def _after_end(self, *, process_pid: int, exit_code: int, **_: Any) -> bool:
+    def _after_end(self, *, exit_code: int, **_: Any) -> bool:
         """A worker has ended that was not asked to."""
-        mark_process_dead(process_pid, str(self._folder / "prometheus"))  # type: ignore[no-untyped-call]
         self._deaths.append(time.monotonic())
         storm = len(self._deaths) == _DEATHS and self._deaths[-1] - self._deaths[0] < _DEATHS_SECONDS
         if not self._ending and self._failure is None and (exit_code == CANNOT_START or storm):

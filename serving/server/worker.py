@@ -86,8 +86,11 @@ class Server(uvicorn.Server):
         self.should_exit = True
 
 
-def make(found: Settings, pinned: str, scoreboard: Scoreboard | None = None) -> Server:
-    """A server whose model is warm. Raises `UserError`; `pinned` is the SHA-256 that the model must have, or empty."""
+def make(found: Settings, pinned: str, folder: Path) -> Server:
+    """A server whose model is warm; `folder` is for what its workers share.
+
+    Raises `UserError`; `pinned` is the SHA-256 that the model must have, or empty.
+    """
     usable = cpus.usable_cpus()
     classifier = Classifier(found.model, threads=found.threads or usable, gpu=found.gpu, concurrent=True)
     if pinned and classifier.sha256 != pinned:
@@ -97,13 +100,14 @@ def make(found: Settings, pinned: str, scoreboard: Scoreboard | None = None) -> 
         )
     if len(installed_runtimes()) > 1:
         logs.LOGGER.warning("onnxruntime and onnxruntime-gpu are both installed: the GPU cannot be used")
-    metrics = Metrics()
+    metrics = Metrics(folder)
     server: Server
 
     def in_flight() -> int:
         return len(server.server_state.tasks)
 
-    share = max(1, usable // worker_count(found))
+    workers = worker_count(found)
+    share, scoreboard = max(1, usable // workers), Scoreboard(folder / "scoreboard", workers)
     api = Api(classifier, found, metrics, Capacity(found.concurrency or usable, in_flight, share, scoreboard))
     app = middleware.enclose(bentoml_routes.app(), api.handlers(), found, metrics)
 
@@ -149,7 +153,7 @@ def main() -> None:
     try:
         found = settings.load()
         logs.configure(found.log_format)
-        server = make(found, given.sha256, Scoreboard(given.folder / "scoreboard", worker_count(found)))
+        server = make(found, given.sha256, given.folder)
     except UserError as error:
         (given.folder / FAILURE).write_text(str(error), encoding="utf-8")
         sys.exit(CANNOT_START)

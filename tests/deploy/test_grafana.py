@@ -4,24 +4,19 @@ import json
 import re
 
 import yaml
-from prometheus_client import CollectorRegistry, ProcessCollector
 
 from alexnet.paths import ROOT
 from serving.metrics import Metrics
 
 ALERTS = ROOT / "deploy" / "grafana" / "alerts.yaml"
-REGISTRY_OF_PROCESS = ProcessCollector(registry=CollectorRegistry())
 METRIC = r"(?:alexnet|http_server|process)_\w+"
 DASHBOARD = ROOT / "deploy" / "grafana" / "alexnet.json"
 
 
 def exported_names() -> set[str]:
     """The names of all time series, as Prometheus sees them, and their labels' names are left out."""
-    registry = CollectorRegistry()
-    Metrics(registry)
     suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count"), "gauge": ("",)}
-    found = [*registry.collect(), *REGISTRY_OF_PROCESS.collect()]
-    return {family.name + suffix for family in found for suffix in suffixes[family.type]}
+    return {family.name + suffix for family in Metrics().registry.collect() for suffix in suffixes[family.type]}
 
 
 def test_every_query_uses_a_metric_that_the_service_exports() -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import httpx
 import pytest
-from prometheus_client import CollectorRegistry
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -32,7 +31,7 @@ class App:
     """Middleware and handlers as an ASGI application, with `seen`, the paths that were let through to BentoML."""
 
     def __init__(self, classifier: Classifier, settings: Settings, behind: ASGIApp | None) -> None:
-        self.metrics = Metrics(CollectorRegistry())
+        self.metrics = Metrics()
         self.api = Api(classifier, settings, self.metrics, Capacity(2))
         self.routes = dict(self.api.handlers())
         self.seen: list[str] = []
@@ -58,7 +57,7 @@ class App:
 
     def count(self, name: str, /, **labels: str) -> float:
         """The current value of a metric."""
-        return self.metrics._registry.get_sample_value(name, labels) or 0
+        return self.metrics.registry.get_sample_value(name, labels) or 0
 
 
 StartService = Callable[..., AbstractContextManager[Server]]

@@ -3,31 +3,65 @@
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from alexnet.paths import ROOT
-from serving.metrics import Metrics, WorkerProcesses
+from serving.metrics import Metrics, process_families
 
 WORKER = """
+import sys
+from pathlib import Path
 from alexnet.inference.prediction import LabelScore, Prediction
 from serving.metrics import Metrics
-metrics = Metrics()
+metrics = Metrics(Path(sys.argv[1]))
 for _ in range(3):
     metrics.count_request("POST", "/classify", 200, 0.003)
 metrics.batch_size.observe(7)
 metrics.active_requests.inc()
 metrics.count_prediction(Prediction((LabelScore("cat", 0.9),), True, 2.2))
 metrics.count_prediction(Prediction((LabelScore("dog", 0.9),), False, -0.7))
-print(metrics.render().decode())
+print(metrics.render().decode(), flush=True)
+sys.stdin.read()
 """
 
 
+@contextmanager
+def worker(folder: Path) -> Iterator[str]:
+    """What a process renders that has counted; it lives until the block ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORKER, str(folder)],
+        env={"PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process:
+        lines = []
+        while not lines or not lines[-1].startswith("process_max_fds "):
+            lines.append(process.stdout.readline())
+            assert lines[-1]
+        yield "".join(lines)
+
+
+def samples_of(text: str) -> dict[tuple[str, str | None], float]:
+    """Values by name and bucket."""
+    return {
+        (sample.name, sample.labels.get("le")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
 def test_they_can_be_read_by_prometheus() -> None:
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics()
     metrics.count_request("POST", "/classify", 200, 0.1)
     with metrics.stage("decode"):
         pass
@@ -41,19 +75,8 @@ def test_they_can_be_read_by_prometheus() -> None:
 
 
 def test_the_counts_of_two_processes_add_up(tmp_path: Path) -> None:
-    for _ in range(2):
-        result = subprocess.run(
-            [sys.executable, "-c", WORKER],
-            env={"PROMETHEUS_MULTIPROC_DIR": str(tmp_path), "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    samples = {
-        (sample.name, sample.labels.get("le")): sample.value
-        for family in text_string_to_metric_families(result.stdout)
-        for sample in family.samples
-    }
+    with worker(tmp_path), worker(tmp_path) as text:
+        samples = samples_of(text)
     assert samples[("http_server_request_duration_seconds_count", None)] == 6
     assert samples[("http_server_request_duration_seconds_bucket", "0.002")] == 0
     assert samples[("http_server_request_duration_seconds_bucket", "0.005")] == 6
@@ -66,32 +89,65 @@ def test_the_counts_of_two_processes_add_up(tmp_path: Path) -> None:
     assert samples[("alexnet_batch_size_bucket", "4.0")] == 0
     assert samples[("alexnet_batch_size_bucket", "8.0")] == 2
     assert samples[("alexnet_batch_size_bucket", "+Inf")] == 2
+    assert samples[("http_server_active_requests", None)] == 2
+
+
+def test_of_a_process_that_has_ended_only_the_gauges_are_gone(tmp_path: Path) -> None:
+    with worker(tmp_path):
+        pass
+    samples = samples_of(Metrics(tmp_path).render().decode())
+    assert samples[("http_server_request_duration_seconds_count", None)] == 3
+    assert samples[("http_server_active_requests", None)] == 0
+    alone = samples_of(Metrics().render().decode())
+    assert samples[("process_open_fds", None)] == pytest.approx(alone[("process_open_fds", None)], abs=5)
+
+
+def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
+    metrics = Metrics(tmp_path)
+    metrics.count_error("overloaded")
+    (names,) = tmp_path.glob("*.names")
+    with names.open("a") as file:
+        file.write('["alexnet_err')
+    assert samples_of(metrics.render().decode())[("alexnet_errors_total", None)] == 1
+
+
+def test_a_process_of_the_same_number_does_not_begin_anew(tmp_path: Path) -> None:
+    for _ in range(2):
+        Metrics(tmp_path).count_error("overloaded")
+    assert samples_of(Metrics(tmp_path).render().decode())[("alexnet_errors_total", None)] == 2
+
+
+def test_no_increment_of_several_threads_is_lost() -> None:
+    metrics = Metrics()
+    threads = [threading.Thread(target=lambda: [metrics.queue.observe(1) for _ in range(20_000)]) for _ in range(4)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert metrics.registry.get_sample_value("alexnet_stage_seconds_sum", {"stage": "queue"}) == 80_000
 
 
 def test_a_stage_that_fails_is_timed_too() -> None:
-    registry = CollectorRegistry()
-    metrics = Metrics(registry)
+    metrics = Metrics()
     try:
         with metrics.stage("decode"):
             raise ValueError
     except ValueError:
         pass
-    assert registry.get_sample_value("alexnet_stage_seconds_count", {"stage": "decode"}) == 1
+    assert metrics.registry.get_sample_value("alexnet_stage_seconds_count", {"stage": "decode"}) == 1
 
 
-def test_the_processes_of_the_workers_are_added_up(tmp_path: Path) -> None:
-    (tmp_path / f"gauge_livesum_{os.getpid()}.db").touch()
-    (tmp_path / f"gauge_livesum_{os.getppid()}.db").touch()
-    (tmp_path / "gauge_livesum_999999999.db").touch()  # ended meanwhile
-    (tmp_path / "counter_1.db").touch()
-    found = {family.name: family.samples[0].value for family in WorkerProcesses(tmp_path).collect()}
-    alone = {}
-    for pid in (os.getpid(), os.getppid()):
-        folder = tmp_path / str(pid)
-        folder.mkdir()
-        (folder / f"gauge_livesum_{pid}.db").touch()
-        alone[pid] = {family.name: family.samples[0].value for family in WorkerProcesses(folder).collect()}
-    mine, parents = alone.values()
+def test_the_processes_of_the_workers_are_added_up() -> None:
+    def values(*pids: int) -> dict[str, float]:
+        return {family.name: family.samples[0].value for family in process_families(pids)}
+
+    ended = 999_999_999
+    found, mine, parents = values(os.getpid(), os.getppid(), ended), values(os.getpid()), values(os.getppid())
     assert found["process_open_fds"] == pytest.approx(mine["process_open_fds"] + parents["process_open_fds"], abs=2)
     assert found["process_resident_memory_bytes"] == pytest.approx(
         mine["process_resident_memory_bytes"] + parents["process_resident_memory_bytes"], rel=0.1

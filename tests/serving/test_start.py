@@ -20,6 +20,8 @@ IMAGE_FILE = encode(photo(), "JPEG")
 NO_GPU = {"CUDA_VISIBLE_DEVICES": "-1"}
 
 WARM = """
+import tempfile
+from pathlib import Path
 import onnxruntime
 from serving import settings
 from serving.server import worker
@@ -29,7 +31,7 @@ def count(self, names, feed):
     calls.append(feed["pixels"].shape)
     return run(self, names, feed)
 onnxruntime.InferenceSession.run = count
-worker.make(settings.load(), "")
+worker.make(settings.load(), "", Path(tempfile.mkdtemp()))
 print(calls)
 """
 
@@ -133,14 +135,15 @@ def test_a_preferred_gpu_that_is_missing_is_said_everywhere_and_threads_follow_t
 
 @pytest.mark.parametrize(("allowed", "workers", "expected"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (1, 4, 1)])
 def test_workers_have_all_cpus_and_share_them_when_busy(
-    allowed: int, workers: int, expected: int, tiny_model: Path
+    allowed: int, workers: int, expected: int, tiny_model: Path, tmp_path: Path
 ) -> None:
     code = f"import alexnet.inference.cpus as c; c.usable_cpus = lambda: {allowed}\n"
     code += "from serving import app, settings\nfrom serving.server import worker\nfound = []\n"
     code += (
         "worker.Api.__init__ = lambda self, classifier, _, metrics, capacity: found.append((classifier, capacity))\n"
     )
-    code += "worker.Api.handlers = lambda _: {}\nworker.make(settings.load(), '')\n((classifier, capacity),) = found\n"
+    code += "worker.Api.handlers = lambda _: {}\n"
+    code += f"worker.make(settings.load(), '', worker.Path({str(tmp_path)!r}))\n((classifier, capacity),) = found\n"
     code += "print(classifier.threads, capacity.concurrency, capacity.share)"
     found = imported(code, tiny_model, ALEXNET_WORKERS=str(workers))
     assert found == f"{allowed} {allowed} {expected}"

@@ -90,14 +90,12 @@ def test_a_broken_file_is_a_row_with_the_code_of_the_service(tiny: Path, tmp_pat
 
 
 def test_the_service_answers_the_same(tiny: Path, tmp_path: Path, mixed: Path) -> None:
-    from prometheus_client import CollectorRegistry
-
     from serving.app import Api
     from serving.inference.pipeline import Capacity
     from serving.metrics import Metrics
     from serving.settings import Settings
 
-    api = Api(Classifier(tiny, threads=1), Settings(), Metrics(CollectorRegistry()), Capacity(1))
+    api = Api(Classifier(tiny, threads=1), Settings(), Metrics(), Capacity(1))
     rows = predict(tiny, tmp_path / "out.csv", mixed)
     for row in rows:
         if row["error"] in ("unreadable_file", "damaged_parquet", "body_too_large"):

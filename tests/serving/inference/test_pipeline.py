@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from prometheus_client import CollectorRegistry
 
 from alexnet.inference.classifier import Classifier
 from serving.errors import RequestError
@@ -58,7 +57,7 @@ class Threads:
 def make_pipeline(
     classifier: Classifier, settings: Settings, in_flight: Callable[[], int] = lambda: 1, threads: int = 2
 ) -> Pipeline:
-    metrics = Metrics(CollectorRegistry())
+    metrics = Metrics()
     return Pipeline(classifier, settings, metrics, memory_budget(settings), Capacity(threads, in_flight))
 
 

@@ -103,7 +103,7 @@ def test_its_folder_is_its_users_alone_and_goes_with_it(start_service: StartServ
     with start_service() as server:
         (folder,) = folders(server)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert list((folder / "prometheus").iterdir())
+        assert list(folder.glob("*.numbers"))
         assert server.stop() == 0
         assert not folder.exists()
 
