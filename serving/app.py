@@ -3,10 +3,10 @@
 In: Starlette requests. Out: responses. Raises `RequestError`, which the middleware turns into JSON.
 """
 
-import json
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
+from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -16,14 +16,12 @@ from serving.api import model_info, openapi, pages, routes
 from serving.api.open_inference import OpenInference
 from serving.api.router import Handler
 from serving.body.request import BodyReader, disconnected
-from serving.context import JSON_HEADERS
+from serving.context import JSON_HEADERS, JsonBytes
 from serving.errors import RequestError
 from serving.inference.pipeline import Capacity, Pipeline
 from serving.limits import memory_budget
 from serving.metrics import CONTENT_TYPE, Metrics
 from serving.settings import Settings
-
-_ENCODER: Final = json.JSONEncoder(separators=(",", ":"))  # `json.dumps` would make one for each answer
 
 
 class Api:
@@ -112,8 +110,7 @@ class Api:
 
     def _respond(self, body: dict[str, Any]) -> Response:
         with self.metrics.stage("encode"):
-            content = _ENCODER.encode({**body, "model": self._model})
-            return Response(content, media_type="application/json", headers=JSON_HEADERS)
+            return JsonBytes(to_json({**body, "model": self._model}))
 
 
 def _batch(results: Sequence[Prediction | RequestError]) -> dict[str, Any]:

@@ -21,6 +21,11 @@ REQUEST_ID: Final = "x-request-id"
 # Of every JSON answer: it is never taken for anything else, and no cache keeps it.
 JSON_HEADERS: Final = {"x-content-type-options": "nosniff", "cache-control": "no-store"}
 
+_JSON_RAW_HEADERS: Final = [
+    (name.encode(), value.encode()) for name, value in {"content-type": "application/json", **JSON_HEADERS}.items()
+]
+_REQUEST_ID: Final = REQUEST_ID.encode()
+_PLAIN_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 _KEY: Final = "alexnet"  # of an ASGI scope
 _BODY_ARRIVED: Final = "alexnet.body_arrived"
 # Version, trace, parent, flags; zeros alone are invalid, and later versions may add fields.
@@ -31,14 +36,25 @@ _METHODS: Final = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 _LINGER_SECONDS: Final = 2.0
 
 
+class JsonBytes(Response):
+    """A response of JSON that is encoded already; Starlette would encode its headers anew for each."""
+
+    def __init__(self, body: bytes) -> None:
+        self.status_code = 200
+        self.background = None
+        self.body = body
+        self.raw_headers = [(b"content-length", b"%d" % len(body)), *_JSON_RAW_HEADERS]
+
+
 @dataclass(slots=True)
 class RequestContext:
     """What is known about one request.
 
-    `route` takes few values, whatever clients send. With `text_errors` an error is a text, as the clients of the Open
-    Inference Protocol want it.
+    `headers` has the first value of each header, by its name in lower case. `route` takes few values, whatever clients
+    send. With `text_errors` an error is a text, as the clients of the Open Inference Protocol want it.
     """
 
+    headers: dict[bytes, bytes]
     request_id: str
     method: str
     route: str
@@ -52,11 +68,17 @@ class RequestContext:
 
 def start(scope: Scope, route: str) -> RequestContext:
     """Put the context of a new request into its ASGI scope."""
-    has_body = any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"])
-    client = scope.get("client")  # by `X-Forwarded-For` where a trusted proxy says it
-    context = RequestContext(_request_id(scope), _method(scope), route, client[0] if client else None, _trace_id(scope))
-    context.body_received = not has_body
-    scope[_KEY] = context
+    headers = dict(reversed(scope["headers"]))
+    method, client = scope["method"], scope.get("client")  # by `X-Forwarded-For` where a trusted proxy says it
+    scope[_KEY] = context = RequestContext(
+        headers,
+        _request_id(headers),
+        method if method in _METHODS else "other",
+        route,
+        client[0] if client else None,
+        _trace_id(headers),
+        body_received=b"content-length" not in headers and b"transfer-encoding" not in headers,
+    )
     return context
 
 
@@ -122,7 +144,7 @@ def refuse(error: RequestError, scope: Scope | None, metrics: Metrics, access_lo
         context = get(scope)
         response = error_response(error, context)
     else:
-        context = RequestContext(_new_id(), "other", "other", status=error.status)
+        context = RequestContext({}, _new_id(), "other", "other", status=error.status)
         response = error_response(error, context)
         record(context, 0.0, metrics, access_log)
     response.headers[REQUEST_ID] = context.request_id
@@ -167,25 +189,17 @@ def lingering(receive: Receive, send: Send, context: RequestContext) -> Send:
     return send_then_read
 
 
-def _method(scope: Scope) -> str:
-    return scope["method"] if scope["method"] in _METHODS else "other"
-
-
-def _trace_id(scope: Scope) -> str | None:
+def _trace_id(headers: dict[bytes, bytes]) -> str | None:
     """That of the client's `traceparent` (https://www.w3.org/TR/trace-context/), None where it has no valid one."""
-    for name, value in scope["headers"]:
-        if name == b"traceparent":
-            found = _TRACEPARENT.fullmatch(value)
-            return found[1].decode() if found else None
-    return None
+    value = headers.get(b"traceparent")
+    found = None if value is None else _TRACEPARENT.fullmatch(value)
+    return None if found is None else found[1].decode()
 
 
-def _request_id(scope: Scope) -> str:
+def _request_id(headers: dict[bytes, bytes]) -> str:
     """The client's own id when it is short and plain, else a new one."""
-    for name, value in scope["headers"]:
-        if name == REQUEST_ID.encode() and re.fullmatch(rb"[A-Za-z0-9._-]{1,64}", value):
-            return str(value.decode())
-    return _new_id()
+    value = headers.get(_REQUEST_ID)
+    return value.decode() if value is not None and _PLAIN_ID.fullmatch(value) else _new_id()
 
 
 def _new_id() -> str:

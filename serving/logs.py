@@ -1,5 +1,6 @@
 """Log lines, for people or as JSON. They hold request ids, routes and times, never the content of an image."""
 
+import asyncio
 import json
 import logging
 import sys
@@ -43,19 +44,25 @@ def configure(log_format: LogFormat) -> None:
 
 
 class AccessLog:
-    """Writes a line for each request, in the form of all other lines.
+    """Writes a line for each request, in the form of all other lines, at the end of the event loop's turn.
 
     Through `logging` a line takes five times as long, which is a twentieth of the Python time of a small request.
     """
 
     def __init__(self, log_format: LogFormat) -> None:
         self._format = _format_json if log_format == "json" else _format_text
+        self._lines: list[str] = []
 
     def write(self, fields: Mapping[str, Any]) -> None:
         """A line with `fields`, what is known of a request. Where nobody reads the log, nothing happens."""
-        line = self._format(_timestamp(time.time()), fields)
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._lines.append(self._format(_timestamp(time.time()), fields))
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
         with suppress(OSError, ValueError):  # a closed pipe or a full disk must not fail requests
-            sys.stdout.write(line)
+            sys.stdout.write("".join(lines))
             sys.stdout.flush()
 
 

@@ -43,6 +43,9 @@ def decode(content: bytes, height: int, width: int, max_pixels: int = MAX_PIXELS
     if header.png is not None and ends_early("PNG", content):  # Pillow does not look for the end once it has all rows
         raise undecodable("PNG", content)
     try:
+        plain = _decode_plain(content, header, height, width)
+        if plain is not None:
+            return to_pixels(plain, read_orientation(plain.info.get("exif", b"")), height, width)
         with _load(content, header, height, width) as image:
             return _shrink(image, header, height, width)
     except (ImageError, MemoryError):
@@ -74,17 +77,25 @@ def _too_many_pixels(limit: int) -> ImageError:
     return ImageError("too_many_pixels", f"The image has more than {limit / 1e6:g} megapixels; shrink it.")
 
 
+def _decode_plain(content: bytes, header: Header, height: int, width: int) -> Image.Image | None:
+    """The image of an ordinary file, a JPEG at a reduced scale, without Pillow's parser; None where it is needed."""
+    if header.jpeg is not None:
+        return jpeg.decode(content, header.jpeg, jpeg_scale(header, height, width))
+    if header.png is not None:
+        return png.decode(content, header.png)
+    return None
+
+
 @contextmanager
 def _load(content: bytes, header: Header, height: int, width: int) -> Iterator[Image.Image]:
     """The decoded image: of a JPEG file at a reduced scale, of an animation what is shown at first."""
     if header.webp is not None and webp.can_decode(header.webp):
         yield webp.decode(content, header.webp)
         return
-    if header.jpeg is not None:
-        plain = jpeg.decode(content, header.jpeg, jpeg_scale(header, height, width))
-        if plain is not None:
-            yield plain
-            return
+    plain = _decode_plain(content, header, height, width)
+    if plain is not None:
+        yield plain
+        return
     box, size = header.box, (header.width, header.height)
     if header.png is not None:
         frame = png.still(content, header.png)

@@ -5,8 +5,7 @@ file; a file whose decoding could not be bounded is refused.
 """
 
 import struct
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from alexnet.errors import ImageError
 from alexnet.inference.formats import jpeg, png, sniff, webp
@@ -46,8 +45,7 @@ _MOST_BLOCKS: Final = 10_000  # of a GIF file, before its first frame
 _MOST_RUN_LENGTH_BYTES: Final = 1 << 20  # Pillow decodes a megabyte of them in about a second, and holds the GIL
 
 
-@dataclass(frozen=True)
-class Header:
+class Header(NamedTuple):
     """Format, size in pixels, and of which kind in `BYTES_PER_PIXEL`.
 
     `box` is where the first frame of a GIF file lies on its canvas: left, top, right, bottom. `jpeg`, `png` and
@@ -60,13 +58,12 @@ class Header:
     kind: str
     copies: int = 0
     box: tuple[int, int, int, int] | None = None
-    jpeg: Jpeg | None = field(default=None, repr=False)
-    png: Png | None = field(default=None, repr=False)
-    webp: WebP | None = field(default=None, repr=False)
+    jpeg: Jpeg | None = None
+    png: Png | None = None
+    webp: WebP | None = None
 
 
-@dataclass(frozen=True)
-class DecodeCost:
+class DecodeCost(NamedTuple):
     """What decoding takes: `bytes` of memory at the peak, never more; and about so many `seconds` of one core."""
 
     bytes: int

@@ -48,8 +48,10 @@ class Prediction:
 
     def describe(self) -> dict[str, Any]:
         """For JSON, as the service answers: `predictions`, and `unknown` where the model has an OOD output."""
-        predictions = [{"label": label, "score": score} for label, score in self.top]
-        return {"predictions": predictions} | ({} if self.is_ood is None else {"unknown": self.is_ood})
+        described: dict[str, Any] = {"predictions": [{"label": label, "score": score} for label, score in self.top]}
+        if self.is_ood is not None:
+            described["unknown"] = self.is_ood
+        return described
 
 
 def rank(probabilities: npt.NDArray[np.float32], classes: Sequence[str], top_k: int) -> tuple[LabelScore, ...]:
@@ -57,4 +59,4 @@ def rank(probabilities: npt.NDArray[np.float32], classes: Sequence[str], top_k: 
     scores = probabilities.tolist()
     # Not `argsort`: for few classes it is slower, and it releases the GIL, which a busy server gives back late.
     best = sorted(range(len(scores)), key=scores.__getitem__, reverse=True)[:top_k]
-    return tuple(LabelScore(classes[place], round(scores[place], _DIGITS)) for place in best)
+    return tuple([LabelScore(classes[place], round(scores[place], _DIGITS)) for place in best])

@@ -82,6 +82,8 @@ def to_pixels(
     image: Image.Image, orientation: int, height: int, width: int, *, opaque: bool = False
 ) -> npt.NDArray[np.uint8]:
     """Shrink `image`, whose alpha is ignored when it is `opaque`. Raises `ImageError` `unsupported_mode`."""
+    if image.size == (width, height) and image.mode == "RGB" and orientation == _UPRIGHT and not _has_alpha(image):
+        return _to_array(image)
     source = _Source(image, orientation, opaque)
     if image.width * image.height <= _WHOLE_PIXELS:
         shrunk = source.rows(0, source.size[1])
@@ -92,7 +94,7 @@ def to_pixels(
     if shrunk.mode == "RGBA":
         background = Image.new("RGBA", shrunk.size, BACKGROUND)
         shrunk = Image.alpha_composite(background, shrunk).convert("RGB")
-    return np.frombuffer(shrunk.tobytes(), np.uint8).reshape(height, width, 3)
+    return _to_array(shrunk)
 
 
 def read_orientation(exif: bytes) -> int:
@@ -163,6 +165,11 @@ def _shrink(source: _Source, height: int, width: int) -> Image.Image:
         reduced.paste(coloured.reduce((x, y)), (0, first // y))
     shrunk = reduced.resize((width, height), FILTER, box=(0, 0, image_width / x, image_height / y))
     return shrunk.convert("RGBA") if source.has_alpha else shrunk
+
+
+def _to_array(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """The pixels of an RGB image."""
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, 3)
 
 
 def _factor(side: int, wanted: int) -> int:

@@ -18,7 +18,9 @@ _MAX_BOUNDARY: Final = 200  # characters; RFC 2046 allows 70
 _MAX_HEAD: Final = 8_192  # bytes of the headers of a part
 # `; name=value` or `; name="value"` of RFC 9110, section 5.6.6; in quotes `\` may escape a character, or be one.
 _PARAMETER: Final = re.compile(r""";[ \t]*([^\s;="]+)=(?:"((?:[^"\\]|\\.)*)"|"([^"]*)"|([^\s;"]*))""")
-# What curl, browsers and Python's clients write, recognised at once: name, whether there is a file name, content type.
+# What curl, browsers and Python's clients write, recognised at once: the boundary; of a part its name, whether there
+# is a file name, and content type.
+_PLAIN_TYPE: Final = re.compile(r"multipart/form-data; boundary=([A-Za-z0-9'()+_./:?-]{1,70})", re.IGNORECASE)
 _PLAIN_HEAD: Final = re.compile(
     rb'Content-Disposition: form-data; name="([A-Za-z_]{1,32})"(; filename="[^"\\\r\n]{0,200}")?'
     rb"(?:\r\nContent-Type: ([A-Za-z0-9.+-]+/[A-Za-z0-9.+-]+))?",
@@ -47,6 +49,9 @@ def parse(body: bytes, content_type: str, max_files: int, max_texts: int) -> Fie
 
 
 def _boundary(content_type: str) -> bytes:
+    plain = _PLAIN_TYPE.fullmatch(content_type)
+    if plain:
+        return plain[1].encode()
     boundary = _parameters(content_type).get("boundary", "")
     if not 1 <= len(boundary) <= _MAX_BOUNDARY:
         raise _malformed("its content type has no valid boundary")

@@ -10,7 +10,6 @@ import functools
 import io
 import re
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Final
 
 from starlette.requests import ClientDisconnect, Request
@@ -57,9 +56,10 @@ class BodyReader:
         `hold` is told of each chunk of the body. Raises `RequestError` when there is no image, or the body is too
         large, too slow, malformed or of an unknown type.
         """
-        if request.headers.get("content-encoding", "identity").lower() != "identity":
+        headers = context.get(request.scope).headers
+        if headers.get(b"content-encoding", b"identity").lower() != b"identity":
             raise RequestError("unsupported_media_type", "The body is compressed; send it without Content-Encoding.")
-        content_type = request.headers.get("content-type", "")
+        content_type = headers.get(b"content-type", b"").decode("latin-1")
         media_type = content_type.partition(";")[0].strip().lower()
         max_images = self._settings.max_images
         if media_type not in (_MULTIPART, _JSON) and (batch or not _is_raw(media_type)):
@@ -77,12 +77,18 @@ async def receive(request: Request, settings: Settings, hold: Hold) -> bytes:
     """The whole body. Raises `RequestError` as soon as it is known to be larger than the limit, or late."""
     limit = settings.max_body_bytes
     too_large = RequestError("body_too_large", f"The body is larger than {limit} bytes.")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > limit:
+    declared = context.get(request.scope).headers.get(b"content-length", b"")
+    if declared.isdigit() and int(declared) > limit:
         raise too_large
     body = io.BytesIO()  # unlike a list of chunks it needs no copy at the end
     try:
-        async with _time_limit(request, settings):
+        if context.has_body_arrived(request.scope):
+            whole = await _receive_whole(request)
+            if len(whole) > limit:
+                raise too_large
+            hold(len(whole))
+            return whole
+        async with asyncio.timeout(settings.upload_time_limit):
             async for chunk in request.stream():
                 if body.tell() + len(chunk) > limit:
                     raise too_large
@@ -96,11 +102,13 @@ async def receive(request: Request, settings: Settings, hold: Hold) -> bytes:
     return body.getvalue()
 
 
-def _time_limit(request: Request, settings: Settings) -> AbstractAsyncContextManager[Any]:
-    """For small bodies, which come with their head, a timer would cost more than receiving them."""
-    if context.has_body_arrived(request.scope):
-        return nullcontext()
-    return asyncio.timeout(settings.upload_time_limit)
+async def _receive_whole(request: Request) -> bytes:
+    """A body that has arrived: it is in one message, and waiting for it needs no timer."""
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    content: bytes = message["body"]
+    return content
 
 
 def disconnected(request: Request) -> Disconnected:

@@ -60,8 +60,7 @@ class PendingRequest:
 
         `disconnected` returns when the client is gone.
         """
-        late = RequestError("timed_out", f"No answer within {seconds:g} seconds.")
-        timer = self._loop.call_later(seconds, self._abandon, late)
+        timer = self._loop.call_later(seconds, self._abandon, timed_out(seconds))
         watcher = None if disconnected is None else asyncio.create_task(self._watch(disconnected))
         try:
             await self._done
@@ -120,3 +119,8 @@ class PendingRequest:
             self._done.set_exception(failure)
         else:
             self._done.set_result(None)
+
+
+def timed_out(seconds: float) -> RequestError:
+    """The error of a request that has waited so long."""
+    return RequestError("timed_out", f"No answer within {seconds:g} seconds.")

@@ -1,9 +1,9 @@
 """Images to predictions: decoded, run through the model with those of other requests, and named.
 
 In: a `ClassifyRequest`, the bytes of images. Out: in the place of each its prediction, or the error that it alone gets.
-A single small image, as the model wants them, is decoded where it arrives, and while there is no other request a quick
-model runs there as well: handing it to a thread and back takes longer than it would keep anyone waiting. Everything
-else is decoded by the scheduler, while the model already runs on what is decoded.
+A single small image, as the model wants them, is decoded where it arrives, and while there is no other request, or no
+other CPU, a quick model runs there as well: handing it to a thread and back takes longer than it would keep anyone
+waiting. Everything else is decoded by the scheduler, while the model already runs on what is decoded.
 """
 
 import sys
@@ -25,6 +25,7 @@ from serving.inference.batching import MAX_BATCH, Batcher
 from serving.inference.explain import POSITIONS, losses, occlude
 from serving.inference.pending import Disconnected, PendingRequest
 from serving.inference.scheduler import Cost, Scheduler, Steps
+from serving.inference.turn import TURN_SECONDS, TurnBatcher
 from serving.limits import AdmissionControl, MemoryBudget
 from serving.metrics import Metrics
 from serving.scoreboard import Scoreboard
@@ -78,11 +79,15 @@ class Pipeline:
         self._max_pixels = settings.max_pixels
         self._time_limit = settings.time_limit
         self._in_flight = capacity.in_flight
-        self._quick = _seconds(classifier) < _QUICK_SECONDS
+        seconds = _seconds(classifier)
+        self._quick = seconds < _QUICK_SECONDS
         self._admission = AdmissionControl(capacity.concurrency + settings.queue)
         self._scheduler = Scheduler(capacity.concurrency, memory)
         runs = min(capacity.concurrency, classifier.concurrency)
         self._batcher = Batcher(self._run_model, runs, capacity.share, capacity.scoreboard)
+        most = max(1, min(MAX_BATCH, int(TURN_SECONDS / seconds)))
+        turns = TurnBatcher(self._batcher.run_here, most, self._admission, settings.time_limit, metrics.queue.observe)
+        self._turns = turns if self._quick and capacity.share == 1 else None
 
     async def classify(
         self, request: ClassifyRequest, disconnected: Disconnected | None = None
@@ -108,6 +113,8 @@ class Pipeline:
         if small is not None and self._quick and self._in_flight() == 1 and not self._admission.pending:
             self._observe_wait(asked)
             return list(self._batcher.run_here(small[None]))
+        if small is not None and self._turns is not None and not self._batcher.has_free_cpu():
+            return [await self._turns.infer(small)]
         pending = PendingRequest(self._admission, self._scheduler, self._batcher)
         if small is not None:
             pending.infer(small[None], lambda: self._observe_wait(asked), lambda rows: _place(results, [0], rows))

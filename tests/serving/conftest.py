@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -58,6 +59,17 @@ class App:
     def count(self, name: str, /, **labels: str) -> float:
         """The current value of a metric."""
         return self.metrics.registry.get_sample_value(name, labels) or 0
+
+
+def log_lines(server: Server, text: str, seconds: float = 10) -> list[str]:
+    """The lines of a service's log that have `text`, as soon as there are any: they are written after the answer."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        lines = [line for line in server.log.read_text().splitlines() if text in line]
+        if lines:
+            return lines
+        time.sleep(0.01)
+    raise AssertionError(f"no line of the log has {text!r}")
 
 
 StartService = Callable[..., AbstractContextManager[Server]]

@@ -1,5 +1,6 @@
 """Log lines for people and for programs."""
 
+import asyncio
 import json
 import logging
 import os
@@ -29,7 +30,12 @@ def _leave_no_traces() -> Iterator[None]:
 def written(log_format: str, capsys: pytest.CaptureFixture[str]) -> str:
     logs.configure(log_format)  # type: ignore[arg-type]
     fields = {"request_id": "abc", "route": "/classify", "status": 200, "code": None, "milliseconds": 1.5}
-    logs.AccessLog(log_format).write(fields)  # type: ignore[arg-type]
+
+    async def request() -> None:
+        logs.AccessLog(log_format).write(fields)  # type: ignore[arg-type]
+        await asyncio.sleep(0)
+
+    asyncio.run(request())
     return capsys.readouterr().out
 
 

@@ -26,6 +26,7 @@ from alexnet.inference.decode import decode
 from benchmarks.harness import Server
 from serving.settings import MODEL
 from tests.images import encode, jpeg, photo, png
+from tests.serving.conftest import log_lines
 from tests.serving.test_middleware import code_of
 
 IMAGE_FILE = encode(photo(), "JPEG")
@@ -315,7 +316,7 @@ def test_a_request_id_is_echoed_and_logged(service: Server, client: httpx.Client
     response = client.post("/classify", content=b"x", headers={**JPEG, "x-request-id": "find-me-again"})
     assert response.headers["x-request-id"] == "find-me-again"
     assert response.json()["error"]["request_id"] == "find-me-again"
-    (line,) = [line for line in service.log.read_text().splitlines() if "find-me-again" in line]
+    (line,) = log_lines(service, "find-me-again")
     assert "route=/classify status=415 code=unsupported_format" in line
 
 

@@ -7,8 +7,7 @@ of an ordinary one.
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from PIL import Image
 
@@ -17,6 +16,7 @@ from alexnet.inference.formats import names
 
 MAX_SCANS: Final = 100  # encoders write about ten
 MAX_SCANNED_PIXELS: Final = 1_000_000_000  # pixels times scans: about a second of decoding
+_SEGMENT: Final = struct.Struct(">BBH")  # 0xFF, marker and length, which counts itself
 _MAX_SEGMENTS: Final = 2_000  # before the first scan; each may hold 64 kB
 EOI: Final = b"\xff\xd9"
 _SOS: Final = b"\xff\xda"
@@ -42,8 +42,7 @@ _APP1: Final = 0xE1
 _EXIF: Final = b"Exif\0\0"
 
 
-@dataclass(frozen=True)
-class Jpeg:
+class Jpeg(NamedTuple):
     """The frame header. `sampling` has the horizontal and vertical factor of each component, by its identifier.
 
     `first_scan` is where the first scan's marker stands, `scans` how many there are, `ended` whether an end marker
@@ -80,10 +79,12 @@ def read(content: bytes) -> Jpeg:
     frame: tuple[int, int, int, dict[int, tuple[int, int]]] | None = None
     place, plain, exif = 2, True, b""
     for _ in range(_MAX_SEGMENTS):
-        marker = content[place : place + 2]
-        if len(marker) < 2 or marker[0] != 0xFF:
+        if place + 4 > len(content):
+            raise ValueError("it ends before the first scan")
+        prefix, marker, length = _SEGMENT.unpack_from(content, place)
+        if prefix != 0xFF:
             raise ValueError("no marker")
-        if marker == _SOS:
+        if marker == _SOS[1]:
             if frame is None:
                 raise ValueError("no frame before the first scan")
             kind, width, height, sampling = frame
@@ -94,20 +95,19 @@ def read(content: bytes) -> Jpeg:
             scans = _count_scans(content, place, width * height) if buffered else 1
             ended = content.rfind(EOI, place) >= 0  # from the end, where it mostly is
             return Jpeg(width, height, sampling, progressive, place, scans, ended, buffered, plain, exif)
-        if marker[1] == 0xFF:  # a fill byte
+        if marker == 0xFF:  # a fill byte
             place, plain = place + 1, False
-        elif marker[1] in _ALONE:
+        elif marker in _ALONE:
             place, plain = place + 2, False
         else:
-            if marker[1] in _START_OF_FRAME:
+            if marker in _START_OF_FRAME:
                 plain = plain and frame is None
                 frame = _frame(content, place)
-            elif marker[1] not in _COMMON:
+            elif marker not in _COMMON:
                 plain = False
-            (length,) = struct.unpack_from(">H", content, place + 2) if place + 4 <= len(content) else (0,)
             if length < 2:
                 raise ValueError("a segment without a length")
-            if marker[1] == _APP1 and content.startswith(_EXIF, place + 4):
+            if marker == _APP1 and content.startswith(_EXIF, place + 4):
                 part = content[place + 4 : place + 2 + length]
                 exif = exif + part[len(_EXIF) :] if exif else part  # large data come in several segments
             place += 2 + length

@@ -207,12 +207,10 @@ def test_scan_markers_that_are_no_scans_do_not_count() -> None:
 
 
 def _moved(header: Header, content: bytes) -> object:
-    import dataclasses
-
     assert header.jpeg is not None
     found = read_header(content).jpeg
     assert found is not None
-    return dataclasses.replace(header.jpeg, first_scan=found.first_scan)
+    return header.jpeg._replace(first_scan=found.first_scan)
 
 
 @pytest.mark.parametrize("filler", [b"\xff\xfe\0\2", b"\xff"])

@@ -248,4 +248,14 @@ def test_a_lack_of_memory_is_no_fault_of_the_image(error: Exception, monkeypatch
 
     monkeypatch.setattr("PIL.ImageFile.ImageFile.load", fail)
     with pytest.raises(MemoryError):
-        decode(encode(IMAGE), 32, 32)
+        decode(encode(IMAGE, "GIF"), 32, 32)
+
+
+@pytest.mark.parametrize("name", ["PNG", "JPEG"])
+def test_a_lack_of_memory_for_a_plain_file_is_no_fault_of_it_either(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("PIL.Image.frombytes", fail)
+    with pytest.raises(MemoryError):
+        decode(encode(IMAGE, name), 32, 32)

@@ -12,6 +12,7 @@ import pytest
 from starlette.requests import Request
 
 from alexnet.inference.prediction import DEFAULT_TOP_K
+from serving import context
 from serving.body.request import BodyReader
 from serving.errors import RequestError
 from serving.inference.pipeline import ClassifyRequest
@@ -73,13 +74,14 @@ def read(
             return {"type": "http.request", "body": b"", "more_body": False} if ends else {"type": "http.disconnect"}
 
     given = {**({} if media_type is None else {"content-type": media_type}), **(headers or {})}
-    scope = {
+    scope: dict[str, Any] = {
         "type": "http",
         "method": "POST",
         "path": "/classify",
         "query_string": query.encode(),
         "headers": [(name.encode(), value.encode("latin-1")) for name, value in given.items()],
     }
+    context.start(scope, "/classify")
     reader = BodyReader(settings, classes, offload)
     with (memory or budget(settings.max_body_bytes)).hold() as hold:
         return asyncio.run(reader.read(Request(scope, receive), hold, batch=batch))

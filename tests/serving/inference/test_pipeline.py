@@ -31,12 +31,19 @@ class Threads:
     """Which thread decodes and which runs the model."""
 
     def __init__(
-        self, model: Path, monkeypatch: pytest.MonkeyPatch, in_flight: Callable[[], int], **settings: Any
+        self,
+        model: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        in_flight: Callable[[], int],
+        *,
+        threads: int = 2,
+        share: int | None = None,
+        **settings: Any,
     ) -> None:
         self.decoding: list[str] = []
         self.running: list[str] = []
         classifier = Classifier(model, threads=1)
-        self.pipeline = make_pipeline(classifier, Settings(**settings), in_flight)
+        self.pipeline = make_pipeline(classifier, Settings(**settings), in_flight, threads, share)
         decode, answer = pipeline.decode, classifier.run
 
         def watched_decode(*arguments: Any) -> Any:
@@ -55,10 +62,14 @@ class Threads:
 
 
 def make_pipeline(
-    classifier: Classifier, settings: Settings, in_flight: Callable[[], int] = lambda: 1, threads: int = 2
+    classifier: Classifier,
+    settings: Settings,
+    in_flight: Callable[[], int] = lambda: 1,
+    threads: int = 2,
+    share: int | None = None,
 ) -> Pipeline:
     metrics = Metrics()
-    return Pipeline(classifier, settings, metrics, memory_budget(settings), Capacity(threads, in_flight))
+    return Pipeline(classifier, settings, metrics, memory_budget(settings), Capacity(threads, in_flight, share))
 
 
 HERE = threading.current_thread().name.partition("-")[0]
@@ -80,6 +91,16 @@ def test_with_others_there_the_model_runs_in_its_thread_and_answers_the_same(
     threads = Threads(tiny_model, monkeypatch, lambda: 2)
     assert threads.ask(SMALL) == alone
     assert (threads.decoding[-1:], threads.running) == ([HERE], ["model"])
+
+
+@pytest.mark.parametrize(("share", "where"), [(1, HERE), (2, "model"), (None, "model")])
+def test_where_no_other_cpu_is_free_a_worker_of_one_cpu_runs_the_model_itself(
+    share: int | None, where: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = Threads(tiny_model, monkeypatch, lambda: 1).ask(SMALL)
+    threads = Threads(tiny_model, monkeypatch, lambda: 2, threads=1, share=share)
+    assert threads.ask(SMALL) == alone
+    assert threads.running == [where]
 
 
 def test_a_slow_model_never_runs_where_requests_arrive(slow_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

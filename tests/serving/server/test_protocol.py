@@ -11,7 +11,7 @@ import pytest
 from benchmarks.harness import Server
 from serving.errors import CODES
 from tests.images import encode, photo
-from tests.serving.conftest import StartService
+from tests.serving.conftest import StartService, log_lines
 
 IMAGE_FILE = encode(photo(), "JPEG")
 SECONDS = 1.0  # for a request to arrive
@@ -231,12 +231,8 @@ def test_what_is_no_valid_http_after_an_answer_has_begun_only_closes(service: Se
     answer, _ = talk(service, [POST + b"Transfer-Encoding: chunked\r\n\r\n", *[chunk] * 6, b"nonsense\r\n"], pause=0.05)
     assert code_of(answer) == "body_too_large"
     request_id = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["request_id"]
-    lines: list[str] = []
-    until = time.monotonic() + MARGIN
-    while not lines and time.monotonic() < until:  # it is written when the connection has closed
-        time.sleep(0.05)
-        lines = [line for line in service.log.read_text().splitlines() if request_id in line]
-    assert "status=413 code=body_too_large" in lines[0]
+    (line,) = log_lines(service, request_id)  # it is written when the connection has closed
+    assert "status=413 code=body_too_large" in line
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.harness import Server
 from tests.images import encode, photo
-from tests.serving.conftest import StartService
+from tests.serving.conftest import StartService, log_lines
 
 IMAGE = encode(photo(), "JPEG")
 
@@ -37,7 +37,7 @@ def test_what_only_looks_like_the_prefix_is_not_found(path: str, proxied: Server
 def client_of(server: Server, request_id: str, **headers: str) -> str | None:
     """The client's address in the log line of a request with these headers."""
     httpx.get(server.url + "/model", headers={"x-request-id": request_id, **headers})
-    (line,) = [line for line in server.log.read_text().splitlines() if f"request_id={request_id} " in line]
+    (line,) = log_lines(server, f"request_id={request_id} ")
     found = re.search(r" client=(\S+)", line)
     return found and found[1]
 

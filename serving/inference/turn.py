@@ -1,0 +1,96 @@
+"""Small images that are run on the event loop's own thread, those of one turn together.
+
+In: pixels uint8 [height, width, 3] of single images, already decoded. Out: the model's answer for each. For a worker
+whose share is one CPU, while all other CPUs are busy: handing images to a thread would only have it and the event loop
+take turns on that CPU, and both wait for the GIL. What arrives during a run is decoded after it and is the next batch.
+"""
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from serving.inference.pending import timed_out
+from serving.limits import AdmissionControl
+
+Pixels = npt.NDArray[np.uint8]
+
+TURN_SECONDS: Final = 0.01  # about, for which a run may keep the event loop
+
+
+@dataclass(eq=False, slots=True)
+class _Waiting:
+    pixels: Pixels
+    asked: float  # by `time.perf_counter`
+    answer: asyncio.Future[Any]
+
+
+class TurnBatcher:
+    """Runs `model`, which takes pixels uint8 [N, height, width, 3] to N answers, on at most `most` images at once.
+
+    Each takes a place of `admission`; `observe` is told the seconds that it waited. For the event loop alone.
+    """
+
+    def __init__(
+        self,
+        model: Callable[[Pixels], Sequence[Any]],
+        most: int,
+        admission: AdmissionControl,
+        time_limit: float,
+        observe: Callable[[float], None],
+    ) -> None:
+        self._model = model
+        self._most = most
+        self._admission = admission
+        self._time_limit = time_limit
+        self._observe = observe
+        self._queue: deque[_Waiting] = deque()
+
+    async def infer(self, pixels: Pixels) -> Any:
+        """The model's answer. Raises `RequestError` `overloaded` or `timed_out`, and what the model raises."""
+        self._admission.enter()
+        try:
+            loop = asyncio.get_running_loop()
+            waiting = _Waiting(pixels, time.perf_counter(), loop.create_future())
+            if not self._queue:
+                loop.call_soon(self._turn, loop)
+            self._queue.append(waiting)
+            return await waiting.answer
+        finally:
+            self._admission.leave()
+
+    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Run as many as one run may have; the loop looks at connections before it runs the rest."""
+        now = time.perf_counter()
+        batch: list[_Waiting] = []
+        while self._queue and len(batch) < self._most:
+            waiting = self._queue.popleft()
+            if waiting.answer.done():  # cancelled
+                continue
+            if now - waiting.asked > self._time_limit:
+                waiting.answer.set_exception(timed_out(self._time_limit))
+            else:
+                self._observe(now - waiting.asked)
+                batch.append(waiting)
+        if batch:
+            self._run(batch)
+        if self._queue:
+            loop.call_soon(self._turn, loop)
+
+    def _run(self, batch: Sequence[_Waiting]) -> None:
+        try:
+            rows = self._model(np.stack([waiting.pixels for waiting in batch]))
+        except Exception as error:
+            if len(batch) == 1:
+                batch[0].answer.set_exception(error)
+                return
+            for waiting in batch:  # each by itself: one that cannot be run must not fail its neighbours
+                self._run([waiting])
+        else:
+            for waiting, row in zip(batch, rows, strict=True):
+                waiting.answer.set_result(row)
