@@ -24,6 +24,7 @@ from alexnet.inference.shrink import JPEG_MARGIN, read_orientation, to_pixels
 
 MAX_SIDE: Final = 1 << 18  # of a PNG or BMP file; the other formats allow no more than 65,535
 
+_EQUAL_TO_RGB: Final = ("L", "RGBX")  # as one or the other decoder gives an image that is the same
 _STRIP_PIXELS: Final = 1 << 16
 # What a JPEG decoder may be given after the last scan: nothing of it counts where that scan is whole.
 _TAILS: Final = (b"\x55" * 64, b"\xaa" * 64)
@@ -43,9 +44,10 @@ def decode(content: bytes, height: int, width: int, max_pixels: int = MAX_PIXELS
     if header.png is not None and ends_early("PNG", content):  # Pillow does not look for the end once it has all rows
         raise undecodable("PNG", content)
     try:
-        plain = _decode_plain(content, header, height, width)
-        if plain is not None:
-            return to_pixels(plain, read_orientation(plain.info.get("exif", b"")), height, width)
+        if header.jpeg is not None and (header.width, header.height) == (width, height) and not header.jpeg.exif:
+            pixels = jpeg.decode(content, header.jpeg, 1, "RGB")
+            if pixels is not None:
+                return pixels
         with _load(content, header, height, width) as image:
             return _shrink(image, header, height, width)
     except (ImageError, MemoryError):
@@ -77,22 +79,13 @@ def _too_many_pixels(limit: int) -> ImageError:
     return ImageError("too_many_pixels", f"The image has more than {limit / 1e6:g} megapixels; shrink it.")
 
 
-def _decode_plain(content: bytes, header: Header, height: int, width: int) -> Image.Image | None:
-    """The image of an ordinary file, a JPEG at a reduced scale, without Pillow's parser; None where it is needed."""
-    if header.jpeg is not None:
-        return jpeg.decode(content, header.jpeg, jpeg_scale(header, height, width))
-    if header.png is not None:
-        return png.decode(content, header.png)
-    return None
-
-
 @contextmanager
 def _load(content: bytes, header: Header, height: int, width: int) -> Iterator[Image.Image]:
     """The decoded image: of a JPEG file at a reduced scale, of an animation what is shown at first."""
     if header.webp is not None and webp.can_decode(header.webp):
         yield webp.decode(content, header.webp)
         return
-    plain = _decode_plain(content, header, height, width)
+    plain = _load_plain(content, header, height, width)
     if plain is not None:
         yield plain
         return
@@ -115,6 +108,20 @@ def _load(content: bytes, header: Header, height: int, width: int) -> Iterator[I
         canvas.paste(within.convert("RGBA"), box)
         canvas.info = {key: value for key, value in image.info.items() if key == "exif"}
         yield canvas
+
+
+def _load_plain(content: bytes, header: Header, height: int, width: int) -> Image.Image | None:
+    """The image of an ordinary JPEG or PNG file, without Pillow's parser; None where that is needed."""
+    if header.png is not None:
+        return png.decode(content, header.png)
+    if header.jpeg is None:
+        return None
+    pixels = jpeg.decode(content, header.jpeg, jpeg_scale(header, height, width), "RGBX")
+    if pixels is None:
+        return None
+    image = Image.frombuffer("RGBX", (pixels.shape[1], pixels.shape[0]), pixels, "raw", "RGBX", 0, 1)  # not a copy
+    image.info["exif"] = header.jpeg.exif
+    return image
 
 
 def _shrink(image: Image.Image, header: Header, height: int, width: int) -> npt.NDArray[np.uint8]:
@@ -148,7 +155,7 @@ def _decode_and_digest(content: bytes, header: Header, height: int, width: int) 
     digest = hashlib.sha256()
     with _load(content, header, height, width) as image:
         for strip in _strips(image):
-            digest.update(strip.tobytes())
+            digest.update((strip.convert("RGB") if strip.mode in _EQUAL_TO_RGB else strip).tobytes())
         return _shrink(image, header, height, width), digest.digest()
 
 

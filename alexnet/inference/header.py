@@ -18,8 +18,7 @@ from alexnet.inference.shrink import JPEG_MARGIN, working_bytes
 # Bytes of memory for a pixel of what Pillow decodes, at the peak: tests/alexnet/inference/test_header.py measures them.
 # Pillow stores RGB in 4 bytes.
 BYTES_PER_PIXEL: Final = {
-    "JPEG grey": 1.0,
-    "JPEG colour": 4.0,
+    "JPEG": 4.0,
     "PNG grey or palette": 1.0,
     "PNG 16-bit grey": 2.0,
     "PNG colour or alpha": 4.0,
@@ -114,8 +113,7 @@ def undecodable(kind: str, content: bytes) -> ImageError:
 
 def _jpeg(content: bytes) -> Header:
     found = jpeg.read(content)
-    kind = "JPEG grey" if len(found.sampling) == 1 else "JPEG colour"
-    return Header("JPEG", found.width, found.height, kind, jpeg=found, copies=0 if found.ended else 2)
+    return Header("JPEG", found.width, found.height, "JPEG", jpeg=found, copies=0 if found.ended else 2)
 
 
 def _png(content: bytes) -> Header:

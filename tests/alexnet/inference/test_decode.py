@@ -17,7 +17,7 @@ from PIL import Image
 from alexnet.errors import ImageError
 from alexnet.inference import decode as decoder
 from alexnet.inference import shrink
-from alexnet.inference.formats import jpeg
+from alexnet.inference.formats import jpeg, png
 from serving.errors import CODES
 from tests import images
 from tests.images import encode, photo
@@ -463,7 +463,7 @@ def test_a_jpeg_whole_or_damaged_is_judged_as_pillows_own_parser_does(
     rng = random.Random(0)
     files = [encode(photo(*size).convert(mode), "JPEG", **options) for size in ((32, 32), (1, 1), (17, 90), (700, 300))]
     files.append(images.with_orientation(photo(300, 200), 6, "JPEG"))
-    assert all(jpeg.decode(content, jpeg.read(content), 1) for content in files)
+    assert all(jpeg.decode(content, jpeg.read(content), 1, "RGB") is not None for content in files)
     for content in list(files):
         for _ in range(100):
             damaged = bytearray(content)
@@ -474,6 +474,35 @@ def test_a_jpeg_whole_or_damaged_is_judged_as_pillows_own_parser_does(
     monkeypatch.setattr(jpeg, "decode", lambda *_: None)
     for content, found in zip(files, quick, strict=True):
         assert np.array_equal(outcome(content), found)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+def test_a_png_whole_or_damaged_is_judged_as_pillows_own_parser_does(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(0)
+    files = [encode(photo(*size).convert(mode), "PNG", dpi=(72, 72)) for size in ((32, 32), (1, 1), (17, 90), (90, 70))]
+    assert all(png.decode(content, png.read(content)) is not None for content in files)
+    for content in list(files):
+        for _ in range(200):
+            damaged = bytearray(content)
+            place = rng.randrange(8, len(content))
+            damaged[place : place + rng.randrange(2)] = bytes([rng.randrange(256)] * rng.randrange(3))
+            files.append(bytes(damaged))
+    quick = [outcome(content) for content in files]
+    monkeypatch.setattr(png, "decode", lambda *_: None)
+    for content, found in zip(files, quick, strict=True):
+        assert np.array_equal(outcome(content), found)
+
+
+def test_a_png_that_is_interlaced_or_has_other_chunks_that_matter_is_left_to_pillow() -> None:
+    whole = encode(photo(1, 1))
+    header = whole[12:28] + b"\1"  # one pixel is stored in the same way
+    interlaced = whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
+    palette, alpha, key = photo().quantize(16), photo().convert("RGBA"), {"transparency": (0, 0, 0)}
+    for content in (interlaced, encode(palette), encode(alpha), encode(photo(), **key)):
+        assert png.decode(content, png.read(content)) is None
+        assert isinstance(outcome(content), np.ndarray)
 
 
 def test_a_jpeg_is_not_reduced_so_far_that_the_filter_has_nothing_left(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -253,9 +253,10 @@ def test_a_lack_of_memory_is_no_fault_of_the_image(error: Exception, monkeypatch
 
 @pytest.mark.parametrize("name", ["PNG", "JPEG"])
 def test_a_lack_of_memory_for_a_plain_file_is_no_fault_of_it_either(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr("PIL.Image.frombytes", fail)
+    monkeypatch.setattr("alexnet.inference.formats.jpeg.decode_jpeg", fail)
     with pytest.raises(MemoryError):
         decode(encode(IMAGE, name), 32, 32)
