@@ -109,17 +109,18 @@ def record(context: RequestContext, seconds: float, metrics: Metrics, access_log
     if context.code:
         metrics.count_error(context.code)
     if access_log is not None:
-        fields = {
-            "request_id": context.request_id,
-            "trace_id": context.trace_id,
-            "client": context.client,
-            "method": context.method,
-            "route": context.route,
-            "status": context.status,
-            "code": context.code,
-            "milliseconds": round(seconds * 1000, 2),
-        }
-        access_log.write(fields)
+        access_log.write(
+            {
+                "request_id": context.request_id,
+                "trace_id": context.trace_id,
+                "client": context.client,
+                "method": context.method,
+                "route": context.route,
+                "status": context.status,
+                "code": context.code,
+                "milliseconds": round(seconds * 1000, 2),
+            }
+        )
 
 
 def error_response(error: RequestError, context: RequestContext) -> Response:

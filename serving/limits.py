@@ -7,9 +7,7 @@ images that are being decoded.
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Final
+from typing import Final, Self
 
 from alexnet.errors import UserError
 from alexnet.inference import cpus
@@ -82,28 +80,9 @@ class MemoryBudget:
         self.decoding = 0
         self._lock = threading.Lock()
 
-    @contextmanager
-    def hold(self) -> Iterator[Callable[[int], None]]:
-        """A function that adds to the bytes of one request's body; when the block ends they are given back.
-
-        The function raises `RequestError` `overloaded` when there is no room. A large body may fill all of it while
-        there is no other. For the event loop.
-        """
-        own = 0
-
-        def add(size: int) -> None:
-            nonlocal own
-            small, alone = own + size <= _SMALL_BODY_BYTES, own == self.held
-            room = self.max_held if small or alone else self.max_held - self.max_held // _SMALL_SHARE
-            if self.held + size > room:
-                raise RequestError("overloaded", "Too many uploads at once; try again in a moment.")
-            own += size
-            self.held += size
-
-        try:
-            yield add
-        finally:
-            self.held -= own
+    def hold(self) -> "HeldBytes":
+        """Counts the bytes of one request's body; when the block ends they are given back. For the event loop."""
+        return HeldBytes(self)
 
     def check(self, size: int) -> None:
         """Raise `RequestError` `too_many_pixels` where decoding an image takes more bytes than there can be."""
@@ -126,6 +105,35 @@ class MemoryBudget:
         """Give bytes back that `acquire` took."""
         with self._lock:
             self.decoding -= size
+
+
+class HeldBytes:
+    """A function that adds to the bytes of one request's body, in a block at whose end they are given back.
+
+    It raises `RequestError` `overloaded` when there is no room. A large body may fill all of it while there is no
+    other.
+    """
+
+    __slots__ = ("_budget", "_own")
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self._own = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._budget.held -= self._own
+
+    def __call__(self, size: int) -> None:
+        budget, own = self._budget, self._own + size
+        small, alone = own <= _SMALL_BODY_BYTES, self._own == budget.held
+        room = budget.max_held if small or alone else budget.max_held - budget.max_held // _SMALL_SHARE
+        if budget.held + size > room:
+            raise RequestError("overloaded", "Too many uploads at once; try again in a moment.")
+        self._own = own
+        budget.held += size
 
 
 def worker_count(settings: Settings) -> int:

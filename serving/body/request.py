@@ -67,39 +67,41 @@ class BodyReader:
         body = await receive(request, self._settings, hold)
         if _is_raw(media_type):
             return _to_classify_request({ONE: [body]}, request, 1, self._classes, batch)
-        parse = functools.partial(_parse, body, content_type, media_type, max_images, batch)
-        cost = Cost(_PARSING_BYTES[media_type] * len(body), _PARSING_SECONDS * len(body))
-        fields = parse() if len(body) <= _SMALL_BYTES else await self._offload(parse, cost)
+        if len(body) <= _SMALL_BYTES:
+            fields = _parse(body, content_type, media_type, max_images, batch)
+        else:
+            parse = functools.partial(_parse, body, content_type, media_type, max_images, batch)
+            cost = Cost(_PARSING_BYTES[media_type] * len(body), _PARSING_SECONDS * len(body))
+            fields = await self._offload(parse, cost)
         return _to_classify_request(fields, request, max_images, self._classes, batch)
 
 
 async def receive(request: Request, settings: Settings, hold: Hold) -> bytes:
     """The whole body. Raises `RequestError` as soon as it is known to be larger than the limit, or late."""
     limit = settings.max_body_bytes
-    too_large = RequestError("body_too_large", f"The body is larger than {limit} bytes.")
     declared = context.get(request.scope).headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit:
-        raise too_large
-    body = io.BytesIO()  # unlike a list of chunks it needs no copy at the end
+        raise _too_large(limit)
     try:
         if context.has_body_arrived(request.scope):
             whole = await _receive_whole(request)
             if len(whole) > limit:
-                raise too_large
+                raise _too_large(limit)
             hold(len(whole))
             return whole
+        body = io.BytesIO()  # unlike a list of chunks it needs no copy at the end
         async with asyncio.timeout(settings.upload_time_limit):
             async for chunk in request.stream():
                 if body.tell() + len(chunk) > limit:
-                    raise too_large
+                    raise _too_large(limit)
                 hold(len(chunk))
                 body.write(chunk)
+        return body.getvalue()
     except ClientDisconnect as error:
         raise RequestError("malformed_request", "The body ended before its announced end.") from error
     except TimeoutError as error:
         message = f"The body did not arrive within {settings.upload_time_limit:g} seconds."
         raise RequestError("upload_too_slow", message) from error
-    return body.getvalue()
 
 
 async def _receive_whole(request: Request) -> bytes:
@@ -126,7 +128,7 @@ def _parse(body: bytes, content_type: str, media_type: str, max_images: int, bat
         return json_body.parse(body, max_images, batch=batch, one=ONE, many=MANY)
     fields = multipart.parse(body, content_type, max_images, _MAX_TEXT_FIELDS)
     for name in (ONE, MANY):
-        if any(isinstance(value, str) for value in fields.get(name, [])):
+        if name in fields and any(isinstance(value, str) for value in fields[name]):
             raise RequestError(
                 "not_a_file",
                 f"The field {name!r} holds text; send a file (curl -F {name}=@FILE). URLs are not fetched.",
@@ -159,6 +161,10 @@ def _unsupported(media_type: str, batch: bool) -> RequestError:
     return RequestError(
         "unsupported_media_type", f"Content type {media_type[:80] or '(none)'!r} is not read here; send {ways}."
     )
+
+
+def _too_large(limit: int) -> RequestError:
+    return RequestError("body_too_large", f"The body is larger than {limit} bytes.")
 
 
 def _to_top_k(value: Any, classes: int) -> int:
