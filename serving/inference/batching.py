@@ -87,10 +87,6 @@ class Batcher:
             if self._queue:  # a thread that was woken meanwhile may have left this to the run that has ended
                 self._wake.put(True)
 
-    def has_free_cpu(self) -> bool:
-        """Whether a CPU would be idle while this thread runs the model."""
-        return self._running + self._elsewhere() < self._runs - 1
-
     def work(self) -> None:
         """Run what is queued, until nothing is, or as many runs are under way as there may be."""
         while True:

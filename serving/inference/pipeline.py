@@ -1,9 +1,9 @@
 """Images to predictions: decoded, run through the model with those of other requests, and named.
 
 In: a `ClassifyRequest`, the bytes of images. Out: in the place of each its prediction, or the error that it alone gets.
-A single small image, as the model wants them, is decoded where it arrives, and while there is no other request, or no
-other CPU, a quick model runs there as well: handing it to a thread and back takes longer than it would keep anyone
-waiting. Everything else is decoded by the scheduler, while the model already runs on what is decoded.
+A single small image, as the model wants them, is decoded where it arrives. While there is no other request, or where
+the worker has one CPU for itself, a quick model runs there as well: handing it to a thread and back takes longer than
+it would keep anyone waiting. Everything else is decoded by the scheduler, while the model already runs on what is decoded.
 """
 
 import sys
@@ -113,7 +113,7 @@ class Pipeline:
         if small is not None and self._quick and self._in_flight() == 1 and not self._admission.pending:
             self._observe_wait(asked)
             return list(self._batcher.run_here(small[None]))
-        if small is not None and self._turns is not None and not self._batcher.has_free_cpu():
+        if small is not None and self._turns is not None:
             return [await self._turns.infer(small)]
         pending = PendingRequest(self._admission, self._scheduler, self._batcher)
         if small is not None:

@@ -1,8 +1,8 @@
 """Small images that are run on the event loop's own thread, those of one turn together.
 
 In: pixels uint8 [height, width, 3] of single images, already decoded. Out: the model's answer for each. For a worker
-whose share is one CPU, while all other CPUs are busy: handing images to a thread would only have it and the event loop
-take turns on that CPU, and both wait for the GIL. What arrives during a run is decoded after it and is the next batch.
+whose share is one CPU: if it handed images to a thread, that and the event loop would take turns on the CPU, and wait
+for the GIL besides. What arrives during a run is decoded after it and is the next batch.
 """
 
 import asyncio

@@ -94,11 +94,11 @@ def test_with_others_there_the_model_runs_in_its_thread_and_answers_the_same(
 
 
 @pytest.mark.parametrize(("share", "where"), [(1, HERE), (2, "model"), (None, "model")])
-def test_where_no_other_cpu_is_free_a_worker_of_one_cpu_runs_the_model_itself(
+def test_a_worker_of_one_cpu_runs_the_model_itself(
     share: int | None, where: str, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = Threads(tiny_model, monkeypatch, lambda: 1).ask(SMALL)
-    threads = Threads(tiny_model, monkeypatch, lambda: 2, threads=1, share=share)
+    threads = Threads(tiny_model, monkeypatch, lambda: 2, share=share)
     assert threads.ask(SMALL) == alone
     assert threads.running == [where]
 
