@@ -3,7 +3,8 @@
 In: a `ClassifyRequest`, the bytes of images. Out: in the place of each its prediction, or the error that it alone gets.
 A single small image, as the model wants them, is decoded where it arrives. While there is no other request, or where
 the worker has one CPU for itself, a quick model runs there as well: handing it to a thread and back takes longer than
-it would keep anyone waiting. Everything else is decoded by the scheduler, while the model already runs on what is decoded.
+it would keep anyone waiting. Everything else is decoded by the scheduler, while the model already runs on what is
+decoded.
 """
 
 import sys
@@ -38,6 +39,7 @@ Result = TypeVar("Result")
 # What is decoded where it arrives, in about a tenth of a millisecond, or a few when someone tries hard.
 _SMALL_BYTES: Final = 8_192
 _SMALL_PIXELS: Final = 16_384
+_SMALL_TOTAL_PIXELS: Final = 32_768  # of all images of a request
 _QUICK_SECONDS: Final = 0.003  # for a run of the model, during which no other request is looked at
 _WARM_UP_SECONDS: Final = 0.05
 
@@ -107,20 +109,24 @@ class Pipeline:
         asked = time.perf_counter()
         self._admission.check()
         results: list[Any] = list(images)
-        small = self._decode_small(results[0]) if len(results) == 1 else None
-        if isinstance(small, RequestError):
-            return [small]
-        if small is not None and self._quick and self._in_flight() == 1 and not self._admission.pending:
-            self._observe_wait(asked)
-            return list(self._batcher.run_here(small[None]))
-        if small is not None and self._turns is not None:
-            return [await self._turns.infer(small)]
-        pending = PendingRequest(self._admission, self._scheduler, self._batcher)
-        if small is not None:
-            pending.infer(small[None], lambda: self._observe_wait(asked), lambda rows: _place(results, [0], rows))
-        else:
+        small = self._decode_small(results)
+        if small is None:
+            pending = PendingRequest(self._admission, self._scheduler, self._batcher)
             pending.decode(self._decode_and_infer(results, pending, asked))
-        await pending.wait(self._time_limit, disconnected if small is None else None)
+            await pending.wait(self._time_limit, disconnected)
+            return results
+        places, pixels = small
+        if not places:
+            return results
+        if self._quick and self._in_flight() == 1 and not self._admission.pending:
+            self._observe_wait(asked)
+            _place(results, places, self._batcher.run_here(pixels))
+        elif self._turns is not None:
+            _place(results, places, await self._turns.infer(pixels))
+        else:
+            pending = PendingRequest(self._admission, self._scheduler, self._batcher)
+            pending.infer(pixels, lambda: self._observe_wait(asked), lambda rows: _place(results, places, rows))
+            await pending.wait(self._time_limit)
         return results
 
     async def infer_pixels(
@@ -211,19 +217,29 @@ class Pipeline:
     def _new_pixels(self, images: int) -> npt.NDArray[np.uint8]:
         return np.empty((min(images, MAX_BATCH), *self._classifier.image_shape), np.uint8)
 
-    def _decode_small(self, image: bytes | RequestError) -> npt.NDArray[np.uint8] | RequestError | None:
-        """Pixels or an error at once; None for an image that may take its time."""
-        if isinstance(image, RequestError):
-            return image
-        if len(image) > _SMALL_BYTES:
+    def _decode_small(self, results: list[Any]) -> tuple[list[int], npt.NDArray[np.uint8]] | None:
+        """The pixels of the images in `results` with their places, those that cannot be read replaced by their errors.
+
+        None where decoding may take its time. Several images are small together where a turn can run them.
+        """
+        if len(results) > (1 if self._turns is None else self._turns.most):
             return None
-        limit = min(_SMALL_PIXELS, self._max_pixels)
-        try:
-            with self._metrics.stage("decode"):
-                return self._decode(image, limit)
-        except RequestError as error:
-            large = error.code == "too_many_pixels" and limit < self._max_pixels
-            return None if large else error
+        if sum(len(image) for image in results if isinstance(image, bytes)) > _SMALL_BYTES * min(len(results), 8):
+            return None
+        limit = min(_SMALL_PIXELS, _SMALL_TOTAL_PIXELS // max(len(results), 1), self._max_pixels)
+        places, decoded, errors = [], [], {}
+        for place, image in enumerate(results):
+            try:
+                with self._metrics.stage("decode"):
+                    decoded.append(self._decode(image, limit))
+                places.append(place)
+            except RequestError as error:
+                if error.code == "too_many_pixels" and limit < self._max_pixels:
+                    return None
+                errors[place] = without_frames(error)
+        for place, found in errors.items():
+            results[place] = found
+        return places, decoded[0][None] if len(decoded) == 1 else np.array(decoded)
 
     def _decode(self, image: bytes | RequestError, max_pixels: int | None = None) -> npt.NDArray[np.uint8]:
         if isinstance(image, RequestError):

@@ -1,8 +1,8 @@
 """Small images that are run on the event loop's own thread, those of one turn together.
 
-In: pixels uint8 [height, width, 3] of single images, already decoded. Out: the model's answer for each. For a worker
-whose share is one CPU: if it handed images to a thread, that and the event loop would take turns on the CPU, and wait
-for the GIL besides. What arrives during a run is decoded after it and is the next batch.
+In: pixels uint8 [n, height, width, 3] of requests, already decoded. Out: the model's answer for each image. For a
+worker whose share is one CPU: if it handed images to a thread, that and the event loop would take turns on the CPU, and
+wait for the GIL besides. What arrives during a run is decoded after it and is the next batch.
 """
 
 import asyncio
@@ -27,13 +27,14 @@ TURN_SECONDS: Final = 0.01  # about, for which a run may keep the event loop
 class _Waiting:
     pixels: Pixels
     asked: float  # by `time.perf_counter`
-    answer: asyncio.Future[Any]
+    answers: asyncio.Future[Sequence[Any]]
 
 
 class TurnBatcher:
     """Runs `model`, which takes pixels uint8 [N, height, width, 3] to N answers, on at most `most` images at once.
 
-    Each takes a place of `admission`; `observe` is told the seconds that it waited. For the event loop alone.
+    A request has no more. Each takes a place of `admission`; `observe` is told the seconds that it waited. For the
+    event loop alone.
     """
 
     def __init__(
@@ -44,15 +45,16 @@ class TurnBatcher:
         time_limit: float,
         observe: Callable[[float], None],
     ) -> None:
+        self.most = most
         self._model = model
-        self._most = most
         self._admission = admission
         self._time_limit = time_limit
         self._observe = observe
         self._queue: deque[_Waiting] = deque()
 
-    async def infer(self, pixels: Pixels) -> Any:
-        """The model's answer. Raises `RequestError` `overloaded` or `timed_out`, and what the model raises."""
+    async def infer(self, pixels: Pixels) -> Sequence[Any]:
+        """The model's answers. Raises `RequestError` `overloaded` or `timed_out`, and what the model raises."""
+        assert len(pixels) <= self.most
         self._admission.enter()
         try:
             loop = asyncio.get_running_loop()
@@ -60,7 +62,7 @@ class TurnBatcher:
             if not self._queue:
                 loop.call_soon(self._turn, loop)
             self._queue.append(waiting)
-            return await waiting.answer
+            return await waiting.answers
         finally:
             self._admission.leave()
 
@@ -68,15 +70,17 @@ class TurnBatcher:
         """Run as many as one run may have; the loop looks at connections before it runs the rest."""
         now = time.perf_counter()
         batch: list[_Waiting] = []
-        while self._queue and len(batch) < self._most:
+        room = self.most
+        while self._queue and len(self._queue[0].pixels) <= room:
             waiting = self._queue.popleft()
-            if waiting.answer.done():  # cancelled
+            if waiting.answers.done():  # cancelled
                 continue
             if now - waiting.asked > self._time_limit:
-                waiting.answer.set_exception(timed_out(self._time_limit))
+                waiting.answers.set_exception(timed_out(self._time_limit))
             else:
                 self._observe(now - waiting.asked)
                 batch.append(waiting)
+                room -= len(waiting.pixels)
         if batch:
             self._run(batch)
         if self._queue:
@@ -84,13 +88,16 @@ class TurnBatcher:
 
     def _run(self, batch: Sequence[_Waiting]) -> None:
         try:
-            rows = self._model(np.stack([waiting.pixels for waiting in batch]))
+            rows = self._model(batch[0].pixels if len(batch) == 1 else np.concatenate([one.pixels for one in batch]))
         except Exception as error:
             if len(batch) == 1:
-                batch[0].answer.set_exception(error)
+                batch[0].answers.set_exception(error)
                 return
             for waiting in batch:  # each by itself: one that cannot be run must not fail its neighbours
                 self._run([waiting])
         else:
-            for waiting, row in zip(batch, rows, strict=True):
-                waiting.answer.set_result(row)
+            first = 0
+            for waiting in batch:
+                last = first + len(waiting.pixels)
+                waiting.answers.set_result(rows[first:last])
+                first = last

@@ -103,6 +103,21 @@ def test_a_worker_of_one_cpu_runs_the_model_itself(
     assert threads.running == [where]
 
 
+def test_a_worker_of_one_cpu_runs_several_small_images_itself_and_leaves_large_ones_to_threads(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = Threads(tiny_model, monkeypatch, lambda: 2, share=1)
+    small, broken, large = threads.ask(SMALL, b"x", SMALL)
+    assert small == large
+    assert broken.code == "unsupported_format"
+    assert (set(threads.decoding), threads.running) == ({HERE}, [HERE])
+    mixed = threads.ask(SMALL, LARGE, b"x")
+    assert mixed[0] == small
+    assert mixed[2].code == "unsupported_format"
+    assert (threads.decoding[-1], threads.running[-1]) == ("decode", "model")
+    assert len(threads.ask(*[SMALL] * 64)) == 64
+
+
 def test_a_slow_model_never_runs_where_requests_arrive(slow_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     threads = Threads(slow_model, monkeypatch, lambda: 1)
     threads.ask(SMALL)

@@ -29,18 +29,18 @@ class Model:
         return values
 
 
-def image(value: int) -> Pixels:
-    return np.full((1, 1, 3), value, np.uint8)
+def pixels(*values: int) -> Pixels:
+    return np.array(values, np.uint8)[:, None, None, None]
 
 
 def ask(batcher: TurnBatcher, *values: int) -> list[Any]:
     """What each gets that asks in the same turn: an answer or an exception."""
 
     async def together() -> list[Any]:
-        asking: list[Coroutine[Any, Any, Any]] = [batcher.infer(image(value)) for value in values]
+        asking: list[Coroutine[Any, Any, Any]] = [batcher.infer(pixels(value)) for value in values]
         return await asyncio.gather(*asking, return_exceptions=True)
 
-    return asyncio.run(together())
+    return [found[0] if isinstance(found, list) else found for found in asyncio.run(together())]
 
 
 def test_who_asks_in_one_turn_is_run_together_on_the_loops_thread() -> None:
@@ -59,15 +59,26 @@ def test_no_run_has_more_than_the_most_and_the_loop_lives_between_runs() -> None
 
     async def watched() -> list[Any]:
         batcher = TurnBatcher(model, 2, AdmissionControl(8), 5, lambda _: None)
-        asking = asyncio.gather(*[batcher.infer(image(value)) for value in range(5)])
+        asking = asyncio.gather(*[batcher.infer(pixels(value)) for value in range(5)])
         while not asking.done():
             seen.append(len(model.runs))
             await asyncio.sleep(0)
         return await asking
 
-    assert asyncio.run(watched()) == [0, 1, 2, 3, 4]
+    assert asyncio.run(watched()) == [[0], [1], [2], [3], [4]]
     assert model.runs == [[0, 1], [2, 3], [4]]
     assert {1, 2} <= set(seen)
+
+
+def test_a_request_of_several_images_gets_its_own_answers_and_is_not_divided() -> None:
+    model = Model()
+
+    async def together() -> list[Any]:
+        batcher = TurnBatcher(model, 4, AdmissionControl(8), 5, lambda _: None)
+        return await asyncio.gather(*[batcher.infer(pixels(*values)) for values in ((1,), (2, 3), (4, 5), (6,))])
+
+    assert asyncio.run(together()) == [[1], [2, 3], [4, 5], [6]]
+    assert model.runs == [[1, 2, 3], [4, 5, 6]]
 
 
 def test_an_image_that_cannot_be_run_fails_alone() -> None:
@@ -94,14 +105,14 @@ def test_who_is_cancelled_is_not_run_and_gives_the_place_back() -> None:
 
     async def cancelled() -> Any:
         batcher = TurnBatcher(model, 4, admission, 5, lambda _: None)
-        gone = asyncio.ensure_future(batcher.infer(image(1)))
-        stays = asyncio.ensure_future(batcher.infer(image(2)))
+        gone = asyncio.ensure_future(batcher.infer(pixels(1)))
+        stays = asyncio.ensure_future(batcher.infer(pixels(2)))
         await asyncio.sleep(0)
         gone.cancel()
         with pytest.raises(asyncio.CancelledError):
             await gone
         return await stays
 
-    assert asyncio.run(cancelled()) == 2
+    assert asyncio.run(cancelled()) == [2]
     assert model.runs in ([[1, 2]], [[2]])
     assert admission.pending == 0
