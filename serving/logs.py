@@ -52,12 +52,14 @@ class AccessLog:
     def __init__(self, log_format: LogFormat) -> None:
         self._format = _format_json if log_format == "json" else _format_text
         self._lines: list[str] = []
+        self._time = ""  # of this turn
 
     def write(self, fields: Mapping[str, Any]) -> None:
         """A line with `fields`, what is known of a request. Where nobody reads the log, nothing happens."""
         if not self._lines:
             asyncio.get_running_loop().call_soon(self._flush)
-        self._lines.append(self._format(_timestamp(time.time()), fields))
+            self._time = _timestamp(time.time())
+        self._lines.append(self._format(self._time, fields))
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
