@@ -22,6 +22,17 @@ _LABELS: Final = ("cpu", "cpus", "platform")
 
 Row = Mapping[str, str]
 
+_PACKAGES: Final = (
+    "bentoml",
+    "numpy",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "pillow",
+    "simplejpeg",
+    "torch",
+    "torchvision",
+)
+
 
 def write(
     kind: str, rows: Sequence[Mapping[str, object]], versions: Mapping[str, str], folder: Path = RESULTS
@@ -31,7 +42,7 @@ def write(
     `versions` are those of programs that are not packages of this environment. A new file of the same hardware takes
     the place of the old.
     """
-    facts = environment.describe("bentoml", "numpy", "onnxruntime", "onnxruntime-gpu", "pillow", "torch", "torchvision")
+    facts = environment.describe(*_PACKAGES)
     known = {name: str(value) for name, value in facts.items() if name not in _LABELS} | dict(versions)
     common = {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

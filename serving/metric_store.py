@@ -3,10 +3,10 @@
 In: increments and observed values, from any thread. Out: for each metric and label values the numbers of all processes
 added up, as metric families of prometheus_client.
 
-prometheus_client's own files for several processes take two microseconds for each number, 15 % of the Python time of a
-small request. Here each process has a file of float64, mapped into memory, and a file of lines that say which numbers
-are whose. Both stay when the process ends, since counters never go down. A lock, which ends with the process, tells
-the others whether it is alive: gauges count only then.
+prometheus_client's own files for several processes cost more than parsing the HTTP of a small request. Here each
+process has a file of float64, mapped into memory, and a file of lines that say which numbers are whose. Both stay when
+the process ends, since counters never go down. A lock, which ends with the process, tells the others whether it is
+alive: gauges count only then.
 """
 
 import fcntl

@@ -31,7 +31,7 @@ _PACKAGES: Final = ("onnxruntime", "onnxruntime-gpu")
 def open_session(content: bytes, threads: int, gpu: Gpu = "never", *, spin: bool = False) -> ort.InferenceSession:
     """A session that computes with `threads` on the CPU, or on a GPU where one is wanted and can be used.
 
-    With `spin` the threads stay awake for a moment after a run: one that soon follows starts 0.05 ms earlier, and
+    With `spin` the threads stay awake for a moment after a run: one that soon follows starts earlier, and
     whatever else would use the CPUs meanwhile is slower.
 
     Raises what ONNX Runtime raises on a damaged file: it has a class of its own for each way.

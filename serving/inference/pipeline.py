@@ -16,13 +16,12 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from alexnet.errors import ImageError
 from alexnet.inference.classifier import Classifier
-from alexnet.inference.decode import decode, to_png
-from alexnet.inference.header import decode_cost, read_header
+from alexnet.inference.decode import to_png
 from alexnet.inference.prediction import Prediction, rank
 from serving.errors import RequestError, without_frames
 from serving.inference.batching import MAX_BATCH, Batcher
+from serving.inference.decoding import Decoder
 from serving.inference.explain import POSITIONS, losses, occlude
 from serving.inference.pending import Disconnected, PendingRequest
 from serving.inference.scheduler import Cost, Scheduler, Steps
@@ -36,10 +35,6 @@ from serving.settings import Settings
 Row = tuple[npt.NDArray[np.float32], bool | None, float | None]
 Result = TypeVar("Result")
 
-# What is decoded where it arrives, in about a tenth of a millisecond, or a few when someone tries hard.
-_SMALL_BYTES: Final = 8_192
-_SMALL_PIXELS: Final = 16_384
-_SMALL_TOTAL_PIXELS: Final = 32_768  # of all images of a request
 _QUICK_SECONDS: Final = 0.003  # for a run of the model, during which no other request is looked at
 _WARM_UP_SECONDS: Final = 0.05
 
@@ -78,7 +73,7 @@ class Pipeline:
         self._classifier = classifier
         self._metrics = metrics
         self._memory = memory
-        self._max_pixels = settings.max_pixels
+        self._decoder = Decoder(classifier.image_shape, settings.max_pixels, metrics, memory)
         self._time_limit = settings.time_limit
         self._in_flight = capacity.in_flight
         seconds = _seconds(classifier)
@@ -109,7 +104,7 @@ class Pipeline:
         asked = time.perf_counter()
         self._admission.check()
         results: list[Any] = list(images)
-        small = self._decode_small(results)
+        small = self._decoder.decode_small(results, 1 if self._turns is None else self._turns.most)
         if small is None:
             pending = PendingRequest(self._admission, self._scheduler, self._batcher)
             pending.decode(self._decode_and_infer(results, pending, asked))
@@ -148,8 +143,8 @@ class Pipeline:
         content: list[bytes] = []
 
         def steps() -> Steps:
-            yield self._cost(image)
-            content.append(to_png(self._decode(image)))
+            yield self._decoder.cost(image)
+            content.append(to_png(self._decoder.decode(image)))
 
         pending = PendingRequest(self._admission, self._scheduler, self._batcher)
         pending.decode(steps())
@@ -162,8 +157,8 @@ class Pipeline:
         pending = PendingRequest(self._admission, self._scheduler, self._batcher)
 
         def steps() -> Steps:
-            yield self._cost(image)
-            variants = occlude(self._decode(image))
+            yield self._decoder.cost(image)
+            variants = occlude(self._decoder.decode(image))
             for first in range(0, len(rows), MAX_BATCH):
                 part = range(first, min(first + MAX_BATCH, len(rows)))
                 self._infer(variants[part.start : part.stop], list(part), rows, pending)
@@ -196,9 +191,8 @@ class Pipeline:
         pixels = self._new_pixels(len(results))
         for place, image in enumerate(results):
             try:
-                yield self._cost(image)
-                with self._metrics.stage("decode"):
-                    pixels[len(places)] = self._decode(image)
+                yield self._decoder.cost(image)
+                pixels[len(places)] = self._decoder.decode(image)
             except RequestError as error:
                 results[place] = without_frames(error)
                 continue
@@ -216,53 +210,6 @@ class Pipeline:
 
     def _new_pixels(self, images: int) -> npt.NDArray[np.uint8]:
         return np.empty((min(images, MAX_BATCH), *self._classifier.image_shape), np.uint8)
-
-    def _decode_small(self, results: list[Any]) -> tuple[list[int], npt.NDArray[np.uint8]] | None:
-        """The pixels of the images in `results` with their places, those that cannot be read replaced by their errors.
-
-        None where decoding may take its time. Several images are small together where a turn can run them.
-        """
-        if len(results) > (1 if self._turns is None else self._turns.most):
-            return None
-        if sum(len(image) for image in results if isinstance(image, bytes)) > _SMALL_BYTES * min(len(results), 8):
-            return None
-        limit = min(_SMALL_PIXELS, _SMALL_TOTAL_PIXELS // max(len(results), 1), self._max_pixels)
-        places, decoded, errors = [], [], {}
-        for place, image in enumerate(results):
-            try:
-                with self._metrics.stage("decode"):
-                    decoded.append(self._decode(image, limit))
-                places.append(place)
-            except RequestError as error:
-                if error.code == "too_many_pixels" and limit < self._max_pixels:
-                    return None
-                errors[place] = without_frames(error)
-        for place, found in errors.items():
-            results[place] = found
-        return places, decoded[0][None] if len(decoded) == 1 else np.array(decoded)
-
-    def _decode(self, image: bytes | RequestError, max_pixels: int | None = None) -> npt.NDArray[np.uint8]:
-        if isinstance(image, RequestError):
-            raise image
-        height, width, _ = self._classifier.image_shape
-        try:
-            return decode(image, height, width, max_pixels or self._max_pixels)
-        except ImageError as error:
-            raise RequestError.of(error) from error
-        except MemoryError as error:
-            raise RequestError("overloaded", "There is not enough memory for the image; try again later.") from error
-
-    def _cost(self, image: bytes | RequestError) -> Cost:
-        """What decoding takes. Raises `RequestError` for an image that can never be decoded here."""
-        if isinstance(image, RequestError):
-            raise image
-        height, width, _ = self._classifier.image_shape
-        try:
-            cost = decode_cost(read_header(image), len(image), height, width)
-        except ImageError as error:
-            raise RequestError.of(error) from error
-        self._memory.check(cost.bytes)
-        return Cost(cost.bytes, cost.seconds)
 
     def _observe_wait(self, asked: float) -> None:
         self._metrics.queue.observe(time.perf_counter() - asked)

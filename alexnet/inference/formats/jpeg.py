@@ -118,9 +118,9 @@ def read(content: bytes) -> Jpeg:
 def decode(content: bytes, found: Jpeg, scale: int, colours: Literal["RGB", "RGBX"]) -> npt.NDArray[np.uint8] | None:
     """The image of a plain file, grey or in colour, reduced by `scale`: uint8 [height, width, 3 or 4], as it is stored.
 
-    For a small file simplejpeg takes a third of the time that Pillow does: Pillow's libjpeg-turbo asks for the CPU's
-    features anew for each file, which a virtual machine answers slowly. None for a file that needs Pillow's parser: of
-    another kind, or with anything that libjpeg warns about.
+    Pillow's libjpeg-turbo asks for the CPU's features anew for each file, which a virtual machine answers slowly;
+    simplejpeg's does not. None for a file that is Pillow's to judge: of another kind, or with anything that libjpeg
+    warns about.
     """
     if len(found.sampling) not in (1, 3) or not found.plain:
         return None

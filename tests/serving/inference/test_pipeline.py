@@ -14,7 +14,7 @@ from PIL import Image
 
 from alexnet.inference.classifier import Classifier
 from serving.errors import RequestError
-from serving.inference import pipeline
+from serving.inference import decoding
 from serving.inference.pipeline import Capacity, ClassifyRequest, Pipeline
 from serving.limits import memory_budget
 from serving.metrics import Metrics
@@ -44,7 +44,7 @@ class Threads:
         self.running: list[str] = []
         classifier = Classifier(model, threads=1)
         self.pipeline = make_pipeline(classifier, Settings(**settings), in_flight, threads, share)
-        decode, answer = pipeline.decode, classifier.run
+        decode, answer = decoding.decode, classifier.run
 
         def watched_decode(*arguments: Any) -> Any:
             self.decoding.append(threading.current_thread().name.partition("-")[0])
@@ -54,7 +54,7 @@ class Threads:
             self.running.append(threading.current_thread().name.partition("-")[0])
             return answer(*arguments, **options)
 
-        monkeypatch.setattr(pipeline, "decode", watched_decode)
+        monkeypatch.setattr(decoding, "decode", watched_decode)
         monkeypatch.setattr(classifier, "run", watched_answer)
 
     def ask(self, *images: bytes) -> Any:
@@ -193,7 +193,7 @@ def test_running_out_of_memory_is_overload_and_not_a_damaged_image(
         raise MemoryError
 
     threads = Threads(tiny_model, monkeypatch, lambda: 1)
-    monkeypatch.setattr(pipeline, "decode", fail)
+    monkeypatch.setattr(decoding, "decode", fail)
     for image in (SMALL, LARGE):
         (error,) = threads.ask(image)
         assert error.code == "overloaded"
@@ -202,13 +202,13 @@ def test_running_out_of_memory_is_overload_and_not_a_damaged_image(
 
 def test_a_batch_lets_single_images_pass_between_its_images(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With one thread, and 64 images that take 20 ms each: 1.3 s, if the single image had to wait for the batch."""
-    decode = pipeline.decode
+    decode = decoding.decode
 
     def slow(*arguments: Any) -> Any:
         time.sleep(0.02)
         return decode(*arguments)
 
-    monkeypatch.setattr(pipeline, "decode", slow)
+    monkeypatch.setattr(decoding, "decode", slow)
     made = make_pipeline(Classifier(tiny_model, threads=1), Settings(), threads=1)
 
     async def main() -> None:
@@ -228,13 +228,13 @@ def test_a_batch_whose_time_is_up_stops_decoding_and_gives_its_place_back(
     tiny_model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = Threads(tiny_model, monkeypatch, lambda: 2, time_limit=0.3)
-    decode = pipeline.decode
+    decode = decoding.decode
 
     def slow(*arguments: Any) -> Any:
         time.sleep(0.05)
         return decode(*arguments)
 
-    monkeypatch.setattr(pipeline, "decode", slow)
+    monkeypatch.setattr(decoding, "decode", slow)
 
     async def main() -> None:
         with pytest.raises(RequestError) as caught:
@@ -279,7 +279,7 @@ def test_images_are_decoded_at_once_only_as_far_as_memory_lasts(
         Settings(decode_memory_limit=100_000_000, max_held_bytes=25_000_000),
         threads=3,
     )
-    now, most, lock, decode = 0, 0, threading.Lock(), pipeline.decode
+    now, most, lock, decode = 0, 0, threading.Lock(), decoding.decode
 
     def watched(*arguments: Any) -> Any:
         nonlocal now, most
@@ -291,7 +291,7 @@ def test_images_are_decoded_at_once_only_as_far_as_memory_lasts(
             now -= 1
         return decode(SMALL, *arguments[1:])
 
-    monkeypatch.setattr(pipeline, "decode", watched)
+    monkeypatch.setattr(decoding, "decode", watched)
 
     async def main() -> None:
         requests = [made.classify(ClassifyRequest([large], 1)) for _ in range(6)]
