@@ -158,7 +158,7 @@ def test_a_worker_that_finds_another_model_ends_the_service_with_one_line(
 ) -> None:
     model = write_model(tmp_path / "model.onnx")
     with start_service(ALEXNET_MODEL=str(model), ALEXNET_WORKERS="2") as server:
-        until(lambda: len(workers(server)) == 2)
+        until(lambda: server.log.read_text().count(" is ready on ") == 2)  # both have read the file
         model.unlink()
         if broken:
             model.write_bytes(b"nonsense")
