@@ -65,7 +65,7 @@ Row = dict[str, Any]
 
 def compare(model: Path, rounds: int, folder: Path) -> list[Row]:
     """ONNX Runtime alone, decoding alone and the whole, in turns: for each kind and round a row of each."""
-    classifier = Classifier(model)
+    classifier = Classifier(model, concurrent=True)
     height, width, _ = classifier.image_shape
     rows: list[Row] = []
     for kind, size, count in KINDS:

@@ -63,7 +63,7 @@ def predict(
     is computed, unless the cluster gives up, or images come or go meanwhile.
     """
     _check(options, as_json)
-    classifier = Classifier(model, threads=options.threads, gpu=options.gpu)
+    classifier = Classifier(model, threads=options.threads, gpu=options.gpu, concurrent=True)
     job = _job(model, options, limits, classifier)
     if options.output is None:
         return _show(inputs, options, job, classifier, as_json, out or sys.stdout)

@@ -1,12 +1,14 @@
-"""Images to rows: decoded on threads by the decoder of the service, while ONNX Runtime works on the calling one.
+"""Images to rows: on each CPU a thread that decodes images and runs the model on a batch, with one thread of its own.
 
 In: parts of images (sources.py). Out: for each part its rows, in order; a file that cannot be read or decoded is a row
-with an error. In memory are a few batches of images and one part's rows, however many images there are. Threads are
-enough: Pillow and ONNX Runtime both release the GIL.
+with an error. In memory are a batch for each thread and one part's rows, however many images there are. Threads are
+enough: the decoders and ONNX Runtime release the GIL. A run with several threads would wait, after every operator, for
+the one whose CPU decodes.
 """
 
 import os
 import stat
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -32,7 +34,6 @@ _BATCH_BYTES: Final = 8 * 2**20  # of Parquet rows in a batch: the images of fil
 
 _CHUNK_SECONDS: Final = 0.01  # of decoding that a thread is given at a time
 _SMOOTHING: Final = 0.2
-_MAX_AHEAD: Final = 3  # batches that are decoded while one runs
 
 Pixels = npt.NDArray[np.uint8]
 # Where an image is from, and its bytes, None for a file that is still to be read.
@@ -77,9 +78,13 @@ class Predictor:
     """A model and what decodes for it. Close it, or leave its `with` block, to end its threads."""
 
     def __init__(self, job: Job, classifier: Classifier | None = None) -> None:
-        self.classifier = classifier or Classifier(job.root / job.model, threads=job.threads, gpu=job.gpu)
+        self.classifier = classifier or Classifier(
+            job.root / job.model, threads=job.threads, gpu=job.gpu, concurrent=True
+        )
         self._job = job
-        self._pool = ThreadPoolExecutor(job.threads or usable_cpus(), "decode")
+        self._threads = job.threads or usable_cpus()
+        self._pool = ThreadPoolExecutor(self._threads, "predict")
+        self._runs = threading.Semaphore(self.classifier.concurrency)
         self._decode_seconds = _CHUNK_SECONDS  # of one image, by the latest ones
         self._reader = parquet.Reader(job.column, job.limits.max_bytes)
 
@@ -94,8 +99,8 @@ class Predictor:
     ) -> Iterator[tuple[Part, list[PredictionRow]]]:
         """The rows of each part, in order. Tells `advance` how many images are done, batch by batch."""
         rows: list[PredictionRow] = []
-        for batch, decoded in self._ahead(parts):
-            rows += self._classify(batch, decoded)
+        for batch, found in self._in_order(parts):
+            rows += found
             advance(len(batch.places))
             if batch.last:
                 yield batch.part, rows
@@ -109,28 +114,26 @@ class Predictor:
             content = render(kind, rows, self._job.top_k, self.classifier.detects_ood)
             yield part, content, sum(row.error is not None for row in rows)
 
-    def _ahead(self, parts: Iterable[Part]) -> Iterator[tuple[_Batch, list[Pixels | ImageError]]]:
-        """Batches with their decoded images, in order; all threads decode the next ones meanwhile.
-
-        No more batches at once than it takes to keep up: of small images one, for threads that wait for the GIL take
-        time from ONNX Runtime.
-        """
-        waiting: deque[tuple[_Batch, list[Future[list[Pixels | ImageError]]]]] = deque()
-        ahead = 1
+    def _in_order(self, parts: Iterable[Part]) -> Iterator[tuple[_Batch, list[PredictionRow]]]:
+        """Batches with their rows, in order; the threads work on the next ones meanwhile."""
+        waiting: deque[tuple[_Batch, Future[list[PredictionRow]]]] = deque()
         for batch in self._batches(parts):
             waiting.append((batch, self._submit(batch)))
-            while len(waiting) > ahead:
-                first, chunks = waiting.popleft()
-                ahead = max(1, ahead - 1) if all(chunk.done() for chunk in chunks) else min(ahead + 1, _MAX_AHEAD)
-                yield first, [found for chunk in chunks for found in chunk.result()]
-        for first, chunks in waiting:
-            yield first, [found for chunk in chunks for found in chunk.result()]
+            if len(waiting) > self._threads:
+                first, rows = waiting.popleft()
+                yield first, rows.result()
+        for first, rows in waiting:
+            yield first, rows.result()
 
-    def _submit(self, batch: _Batch) -> list[Future[list[Pixels | ImageError]]]:
-        """Decode in chunks: a few ms of images each, since a small image takes less than handing it to a thread."""
+    def _submit(self, batch: _Batch) -> Future[list[PredictionRow]]:
+        """Decode in chunks: a few ms of images each, since a small image takes less than handing it to a thread.
+
+        What runs the model is queued behind them, so that it only waits for chunks that other threads have begun.
+        """
         size = max(1, min(BATCH, int(_CHUNK_SECONDS / self._decode_seconds)))
         items = list(zip(batch.places, batch.contents, strict=True))
-        return [self._pool.submit(self._decode, items[first : first + size]) for first in range(0, len(items), size)]
+        chunks = [self._pool.submit(self._decode, items[first : first + size]) for first in range(0, len(items), size)]
+        return self._pool.submit(self._classify, batch, chunks)
 
     def _batches(self, parts: Iterable[Part]) -> Iterator[_Batch]:
         """A batch never holds images of two parts: each part gives the same rows, whichever are done beside it."""
@@ -178,7 +181,8 @@ class Predictor:
         self._decode_seconds += _SMOOTHING * (seconds - self._decode_seconds)
         return decoded
 
-    def _classify(self, batch: _Batch, decoded: list[Pixels | ImageError]) -> list[PredictionRow]:
+    def _classify(self, batch: _Batch, chunks: list[Future[list[Pixels | ImageError]]]) -> list[PredictionRow]:
+        decoded = [found for chunk in chunks for found in chunk.result()]
         whole = [pixels for pixels in decoded if not isinstance(pixels, ImageError)]
         predictions = iter(self._predictions(np.stack(whole)) if whole else ())
         rows = []
@@ -191,7 +195,9 @@ class Predictor:
         return rows
 
     def _predictions(self, pixels: Pixels) -> list[Prediction]:
-        return self.classifier.to_predictions(self.classifier.run(pixels), self._job.top_k)
+        with self._runs:
+            outputs = self.classifier.run(pixels, alone=self.classifier.concurrency == 1)
+        return self.classifier.to_predictions(outputs, self._job.top_k)
 
 
 def read_image(path: str, max_bytes: int) -> bytes:

@@ -62,10 +62,18 @@ class Classifier:
     Raises `UserError` when the file is missing, damaged, not exported by `alexnet export` or computes NaN, and when
     the GPU is required and missing. With `concurrent`, a small model is held twice, so that `concurrency` runs at once
     have a thread each: two such runs do more than one with two threads, which wait for each other after every operator.
-    The threads of a run that has all of them then spin for a moment, for the next one.
+    With `spin` the threads of a run that has all of them stay awake for a moment, for the next one.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None, gpu: Gpu = "never", concurrent: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int | None = None,
+        gpu: Gpu = "never",
+        concurrent: bool = False,
+        spin: bool = False,
+    ) -> None:
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -73,7 +81,7 @@ class Classifier:
         self.threads: int = threads or usable_cpus()
         self.concurrency: int = 1
         try:
-            self._session = self._single = open_session(content, self.threads, gpu, spin=concurrent)
+            self._session = self._single = open_session(content, self.threads, gpu, spin=spin)
             self.provider: str = self._session.get_providers()[0]
             if concurrent and self.threads > 1 and self.provider == CPU and len(content) <= _SMALL_BYTES:
                 self._single = open_session(content, threads=1)

@@ -92,7 +92,8 @@ def make(found: Settings, pinned: str, folder: Path) -> Server:
     Raises `UserError`; `pinned` is the SHA-256 that the model must have, or empty.
     """
     usable = cpus.usable_cpus()
-    classifier = Classifier(found.model, threads=found.threads or usable, gpu=found.gpu, concurrent=True)
+    threads = found.threads or usable
+    classifier = Classifier(found.model, threads=threads, gpu=found.gpu, concurrent=True, spin=True)
     if pinned and classifier.sha256 != pinned:
         raise UserError(
             f"{found.model}: another file than when the service started (SHA-256 {classifier.sha256[:12]}, not "
