@@ -37,7 +37,7 @@ _LINGER_SECONDS: Final = 2.0
 
 
 class JsonBytes(Response):
-    """A response of JSON that is encoded already; Starlette would encode its headers anew for each."""
+    """A response of JSON that is encoded already. Starlette's own `__init__` would encode all headers anew for each."""
 
     def __init__(self, body: bytes) -> None:
         self.status_code = 200
