@@ -44,7 +44,7 @@ def configure(log_format: LogFormat) -> None:
 
 
 class AccessLog:
-    """Writes a line for each request, in the form of all other lines, at the end of the event loop's turn.
+    """Writes a line for each request, in the form of all other lines, in the event loop's next iteration.
 
     Through `logging` a line takes five times as long, which is a twentieth of the Python time of a small request.
     """
@@ -52,7 +52,7 @@ class AccessLog:
     def __init__(self, log_format: LogFormat) -> None:
         self._format = _format_json if log_format == "json" else _format_text
         self._lines: list[str] = []
-        self._time = ""  # of this turn
+        self._time = ""  # of these lines
 
     def write(self, fields: Mapping[str, Any]) -> None:
         """A line with `fields`, what is known of a request. Where nobody reads the log, nothing happens."""

@@ -24,7 +24,6 @@ from alexnet.inference.shrink import JPEG_MARGIN, read_orientation, to_pixels
 
 MAX_SIDE: Final = 1 << 18  # of a PNG or BMP file; the other formats allow no more than 65,535
 
-_EQUAL_TO_RGB: Final = ("L", "RGBX")  # as one or the other decoder gives an image that is the same
 _STRIP_PIXELS: Final = 1 << 16
 # What a JPEG decoder may be given after the last scan: nothing of it counts where that scan is whole.
 _TAILS: Final = (b"\x55" * 64, b"\xaa" * 64)
@@ -48,6 +47,9 @@ def decode(content: bytes, height: int, width: int, max_pixels: int = MAX_PIXELS
             pixels = jpeg.decode(content, header.jpeg, 1, "RGB")
             if pixels is not None:
                 return pixels
+        plain = _load_plain(content, header, height, width)
+        if plain is not None:
+            return _shrink(plain, header, height, width)
         with _load(content, header, height, width) as image:
             return _shrink(image, header, height, width)
     except (ImageError, MemoryError):
@@ -81,13 +83,9 @@ def _too_many_pixels(limit: int) -> ImageError:
 
 @contextmanager
 def _load(content: bytes, header: Header, height: int, width: int) -> Iterator[Image.Image]:
-    """The decoded image: of a JPEG file at a reduced scale, of an animation what is shown at first."""
+    """The image decoded by Pillow: of a JPEG file at a reduced scale, of an animation what is shown at first."""
     if header.webp is not None and webp.can_decode(header.webp):
         yield webp.decode(content, header.webp)
-        return
-    plain = _load_plain(content, header, height, width)
-    if plain is not None:
-        yield plain
         return
     box, size = header.box, (header.width, header.height)
     if header.png is not None:
@@ -155,7 +153,7 @@ def _decode_and_digest(content: bytes, header: Header, height: int, width: int) 
     digest = hashlib.sha256()
     with _load(content, header, height, width) as image:
         for strip in _strips(image):
-            digest.update((strip.convert("RGB") if strip.mode in _EQUAL_TO_RGB else strip).tobytes())
+            digest.update(strip.tobytes())
         return _shrink(image, header, height, width), digest.digest()
 
 

@@ -23,9 +23,9 @@ from serving.errors import RequestError, without_frames
 from serving.inference.batching import MAX_BATCH, Batcher
 from serving.inference.decoding import Decoder
 from serving.inference.explain import POSITIONS, losses, occlude
+from serving.inference.loop_batching import LOOP_SECONDS, LoopBatcher
 from serving.inference.pending import Disconnected, PendingRequest
 from serving.inference.scheduler import Cost, Scheduler, Steps
-from serving.inference.turn import TURN_SECONDS, TurnBatcher
 from serving.limits import AdmissionControl, MemoryBudget
 from serving.metrics import Metrics
 from serving.scoreboard import Scoreboard
@@ -82,9 +82,9 @@ class Pipeline:
         self._scheduler = Scheduler(capacity.concurrency, memory)
         runs = min(capacity.concurrency, classifier.concurrency)
         self._batcher = Batcher(self._run_model, runs, capacity.share, capacity.scoreboard)
-        most = max(1, min(MAX_BATCH, int(TURN_SECONDS / seconds)))
-        turns = TurnBatcher(self._batcher.run_here, most, self._admission, settings.time_limit, metrics.queue.observe)
-        self._turns = turns if self._quick and capacity.share == 1 else None
+        most = max(1, min(MAX_BATCH, int(LOOP_SECONDS / seconds)))
+        on_loop = LoopBatcher(self._batcher.run_here, most, self._admission, settings.time_limit, metrics.queue.observe)
+        self._on_loop = on_loop if self._quick and capacity.share == 1 else None
 
     async def classify(
         self, request: ClassifyRequest, disconnected: Disconnected | None = None
@@ -104,7 +104,7 @@ class Pipeline:
         asked = time.perf_counter()
         self._admission.check()
         results: list[Any] = list(images)
-        small = self._decoder.decode_small(results, 1 if self._turns is None else self._turns.most)
+        small = self._decoder.decode_small(results, 1 if self._on_loop is None else self._on_loop.most)
         if small is None:
             pending = PendingRequest(self._admission, self._scheduler, self._batcher)
             pending.decode(self._decode_and_infer(results, pending, asked))
@@ -116,8 +116,8 @@ class Pipeline:
         if self._quick and self._in_flight() == 1 and not self._admission.pending:
             self._observe_wait(asked)
             _place(results, places, self._batcher.run_here(pixels))
-        elif self._turns is not None:
-            _place(results, places, await self._turns.infer(pixels))
+        elif self._on_loop is not None:
+            _place(results, places, await self._on_loop.infer(pixels))
         else:
             pending = PendingRequest(self._admission, self._scheduler, self._batcher)
             pending.infer(pixels, lambda: self._observe_wait(asked), lambda rows: _place(results, places, rows))

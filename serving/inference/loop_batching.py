@@ -1,8 +1,8 @@
-"""Small images that are run on the event loop's own thread, those of one turn together.
+"""Dynamic batching on the event loop's own thread, for small images: one run for those that arrived during the last.
 
 In: pixels uint8 [n, height, width, 3] of requests, already decoded. Out: the model's answer for each image. For a
-worker whose share is one CPU: if it handed images to a thread, that and the event loop would take turns on the CPU, and
-wait for the GIL besides. What arrives during a run is decoded after it and is the next batch.
+worker whose share is one CPU: if it handed images to a thread, that and the event loop would share the CPU, and wait
+for the GIL besides. What arrives during a run is decoded after it and is the next batch.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from serving.limits import AdmissionControl
 
 Pixels = npt.NDArray[np.uint8]
 
-TURN_SECONDS: Final = 0.01  # about, for which a run may keep the event loop
+LOOP_SECONDS: Final = 0.01  # about, for which a run may keep the event loop
 
 
 @dataclass(eq=False, slots=True)
@@ -30,7 +30,7 @@ class _Waiting:
     answers: asyncio.Future[Sequence[Any]]
 
 
-class TurnBatcher:
+class LoopBatcher:
     """Runs `model`, which takes pixels uint8 [N, height, width, 3] to N answers, on at most `most` images at once.
 
     A request has no more. Each takes a place of `admission`; `observe` is told the seconds that it waited. For the
@@ -60,13 +60,13 @@ class TurnBatcher:
             loop = asyncio.get_running_loop()
             waiting = _Waiting(pixels, time.perf_counter(), loop.create_future())
             if not self._queue:
-                loop.call_soon(self._turn, loop)
+                loop.call_soon(self._run_next, loop)
             self._queue.append(waiting)
             return await waiting.answers
         finally:
             self._admission.leave()
 
-    def _turn(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _run_next(self, loop: asyncio.AbstractEventLoop) -> None:
         """Run as many as one run may have; the loop looks at connections before it runs the rest."""
         now = time.perf_counter()
         batch: list[_Waiting] = []
@@ -84,7 +84,7 @@ class TurnBatcher:
         if batch:
             self._run(batch)
         if self._queue:
-            loop.call_soon(self._turn, loop)
+            loop.call_soon(self._run_next, loop)
 
     def _run(self, batch: Sequence[_Waiting]) -> None:
         try:

@@ -1,4 +1,4 @@
-"""Images of one turn of the event loop in one run on its own thread: nobody waits, is late or fails for others."""
+"""Images that are run together on the event loop's own thread: nobody waits, is late or fails for others."""
 
 import asyncio
 import threading
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving.errors import RequestError
-from serving.inference.turn import Pixels, TurnBatcher
+from serving.inference.loop_batching import LoopBatcher, Pixels
 from serving.limits import AdmissionControl
 
 
@@ -33,8 +33,8 @@ def pixels(*values: int) -> Pixels:
     return np.array(values, np.uint8)[:, None, None, None]
 
 
-def ask(batcher: TurnBatcher, *values: int) -> list[Any]:
-    """What each gets that asks in the same turn: an answer or an exception."""
+def ask(batcher: LoopBatcher, *values: int) -> list[Any]:
+    """What each gets that asks in the same iteration of the event loop: an answer or an exception."""
 
     async def together() -> list[Any]:
         asking: list[Coroutine[Any, Any, Any]] = [batcher.infer(pixels(value)) for value in values]
@@ -43,10 +43,10 @@ def ask(batcher: TurnBatcher, *values: int) -> list[Any]:
     return [found[0] if isinstance(found, list) else found for found in asyncio.run(together())]
 
 
-def test_who_asks_in_one_turn_is_run_together_on_the_loops_thread() -> None:
+def test_who_asks_in_one_iteration_is_run_together_on_the_loops_thread() -> None:
     model, waits = Model(), []
     admission = AdmissionControl(8)
-    batcher = TurnBatcher(model, 4, admission, 5, waits.append)
+    batcher = LoopBatcher(model, 4, admission, 5, waits.append)
     assert ask(batcher, 1, 2, 3) == [1, 2, 3]
     assert model.runs == [[1, 2, 3]]
     assert model.threads == {threading.current_thread()}
@@ -58,7 +58,7 @@ def test_no_run_has_more_than_the_most_and_the_loop_lives_between_runs() -> None
     model, seen = Model(), []
 
     async def watched() -> list[Any]:
-        batcher = TurnBatcher(model, 2, AdmissionControl(8), 5, lambda _: None)
+        batcher = LoopBatcher(model, 2, AdmissionControl(8), 5, lambda _: None)
         asking = asyncio.gather(*[batcher.infer(pixels(value)) for value in range(5)])
         while not asking.done():
             seen.append(len(model.runs))
@@ -74,7 +74,7 @@ def test_a_request_of_several_images_gets_its_own_answers_and_is_not_divided() -
     model = Model()
 
     async def together() -> list[Any]:
-        batcher = TurnBatcher(model, 4, AdmissionControl(8), 5, lambda _: None)
+        batcher = LoopBatcher(model, 4, AdmissionControl(8), 5, lambda _: None)
         return await asyncio.gather(*[batcher.infer(pixels(*values)) for values in ((1,), (2, 3), (4, 5), (6,))])
 
     assert asyncio.run(together()) == [[1], [2, 3], [4, 5], [6]]
@@ -83,7 +83,7 @@ def test_a_request_of_several_images_gets_its_own_answers_and_is_not_divided() -
 
 def test_an_image_that_cannot_be_run_fails_alone() -> None:
     admission = AdmissionControl(8)
-    first, second, third = ask(TurnBatcher(Model(), 4, admission, 5, lambda _: None), 1, 13, 3)
+    first, second, third = ask(LoopBatcher(Model(), 4, admission, 5, lambda _: None), 1, 13, 3)
     assert (first, third) == (1, 3)
     assert isinstance(second, ZeroDivisionError)
     assert admission.pending == 0
@@ -91,11 +91,11 @@ def test_an_image_that_cannot_be_run_fails_alone() -> None:
 
 def test_who_finds_no_place_is_told_so_and_who_is_late_is_not_run() -> None:
     model = Model()
-    *first, last = ask(TurnBatcher(model, 4, AdmissionControl(2), 5, lambda _: None), 1, 2, 3)
+    *first, last = ask(LoopBatcher(model, 4, AdmissionControl(2), 5, lambda _: None), 1, 2, 3)
     assert first == [1, 2]
     assert isinstance(last, RequestError)
     assert last.code == "overloaded"
-    late = ask(TurnBatcher(model, 4, AdmissionControl(2), -1, lambda _: None), 4, 5)
+    late = ask(LoopBatcher(model, 4, AdmissionControl(2), -1, lambda _: None), 4, 5)
     assert [error.code for error in late] == ["timed_out"] * 2
     assert model.runs == [[1, 2]]
 
@@ -104,7 +104,7 @@ def test_who_is_cancelled_is_not_run_and_gives_the_place_back() -> None:
     model, admission = Model(), AdmissionControl(2)
 
     async def cancelled() -> Any:
-        batcher = TurnBatcher(model, 4, admission, 5, lambda _: None)
+        batcher = LoopBatcher(model, 4, admission, 5, lambda _: None)
         gone = asyncio.ensure_future(batcher.infer(pixels(1)))
         stays = asyncio.ensure_future(batcher.infer(pixels(2)))
         await asyncio.sleep(0)
