@@ -388,3 +388,12 @@ def test_what_is_no_image_is_said(tmp_path: Path) -> None:
         model.predict(np.zeros((32, 32, 3), np.float32))  # type: ignore[type-var]
     with pytest.raises(TypeError, match=r"uint8 \[32, 32\], not"):
         model.predict(np.zeros((32, 32), np.uint8))
+
+
+@pytest.mark.parametrize(("spin", "entry"), [(True, "intra_op.spin_duration_us"), (False, "force_spinning_stop")])
+def test_threads_stay_awake_after_a_run_only_where_that_is_wanted(spin: bool, entry: str) -> None:
+    options = session.open_session(MODEL.read_bytes(), 2, spin=spin).get_session_options()
+    assert options.get_session_config_entry(f"session.{entry}")
+    other = ({"intra_op.spin_duration_us", "force_spinning_stop"} - {entry}).pop()
+    with pytest.raises(Exception, match="does not have configuration"):
+        options.get_session_config_entry(f"session.{other}")
