@@ -20,7 +20,7 @@ from serving.limits import AdmissionControl
 
 Pixels = npt.NDArray[np.uint8]
 
-LOOP_SECONDS: Final = 0.01  # about, for which a run may keep the event loop
+LOOP_SECONDS: Final = 0.01  # of a run that has all CPUs; while other workers are busy it takes longer
 
 
 @dataclass(eq=False, slots=True)

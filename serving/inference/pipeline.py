@@ -99,7 +99,7 @@ class Pipeline:
         """For each image file what the model says, or the error that it alone gets.
 
         Raises `RequestError`: `overloaded` when too much waits, `timed_out` when it takes too long, `client_gone` when
-        `disconnected` returns first. Small single images are not worth to watch for that.
+        `disconnected` returns first. Small images are not worth to watch for that.
         """
         asked = time.perf_counter()
         self._admission.check()

@@ -7,6 +7,7 @@ import struct
 import time
 import tracemalloc
 import zlib
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,26 @@ def outcome(content: bytes) -> npt.NDArray[np.uint8] | str:
         return decode(content)
     except ImageError as error:
         return error.code
+
+
+def damaged(files: list[bytes], copies: int, rng: random.Random) -> list[bytes]:
+    """So many copies of each, in which a byte or two are replaced, inserted or left out, after the format's name."""
+    found = []
+    for content in files:
+        for _ in range(copies):
+            changed = bytearray(content)
+            place = rng.randrange(8 if content.startswith(b"\x89PNG") else 2, len(content))
+            changed[place : place + rng.randrange(2)] = bytes([rng.randrange(256)] * rng.randrange(3))
+            found.append(bytes(changed))
+    return found
+
+
+def assert_judged_as_by_pillow(quick: ModuleType, files: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The outcome of each is the same when `decode` of the module `quick` leaves all files to Pillow's own parser."""
+    found = [outcome(content) for content in files]
+    monkeypatch.setattr(quick, "decode", lambda *_: None)
+    for content, expected in zip(files, found, strict=True):
+        assert np.array_equal(outcome(content), expected)
 
 
 @pytest.mark.parametrize("name", WHOLE)
@@ -464,16 +485,7 @@ def test_a_jpeg_whole_or_damaged_is_judged_as_pillows_own_parser_does(
     files = [encode(photo(*size).convert(mode), "JPEG", **options) for size in ((32, 32), (1, 1), (17, 90), (700, 300))]
     files.append(images.with_orientation(photo(300, 200), 6, "JPEG"))
     assert all(jpeg.decode(content, jpeg.read(content), 1, "RGB") is not None for content in files)
-    for content in list(files):
-        for _ in range(100):
-            damaged = bytearray(content)
-            place = rng.randrange(2, len(content))
-            damaged[place : place + rng.randrange(2)] = bytes([rng.randrange(256)] * rng.randrange(3))
-            files.append(bytes(damaged))
-    quick = [outcome(content) for content in files]
-    monkeypatch.setattr(jpeg, "decode", lambda *_: None)
-    for content, found in zip(files, quick, strict=True):
-        assert np.array_equal(outcome(content), found)
+    assert_judged_as_by_pillow(jpeg, [*files, *damaged(files, 100, rng)], monkeypatch)
 
 
 @pytest.mark.parametrize("mode", ["L", "RGB"])
@@ -483,16 +495,7 @@ def test_a_png_whole_or_damaged_is_judged_as_pillows_own_parser_does(
     rng = random.Random(0)
     files = [encode(photo(*size).convert(mode), "PNG", dpi=(72, 72)) for size in ((32, 32), (1, 1), (17, 90), (90, 70))]
     assert all(png.decode(content, png.read(content)) is not None for content in files)
-    for content in list(files):
-        for _ in range(200):
-            damaged = bytearray(content)
-            place = rng.randrange(8, len(content))
-            damaged[place : place + rng.randrange(2)] = bytes([rng.randrange(256)] * rng.randrange(3))
-            files.append(bytes(damaged))
-    quick = [outcome(content) for content in files]
-    monkeypatch.setattr(png, "decode", lambda *_: None)
-    for content, found in zip(files, quick, strict=True):
-        assert np.array_equal(outcome(content), found)
+    assert_judged_as_by_pillow(png, [*files, *damaged(files, 200, rng)], monkeypatch)
 
 
 def test_a_png_that_is_interlaced_or_has_other_chunks_that_matter_is_left_to_pillow() -> None:
