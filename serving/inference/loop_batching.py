@@ -20,7 +20,7 @@ from serving.limits import AdmissionControl
 
 Pixels = npt.NDArray[np.uint8]
 
-LOOP_SECONDS: Final = 0.01  # of a run that has all CPUs; while other workers are busy it takes longer
+LOOP_SECONDS: Final = 0.02  # of a run, during which no other request of the worker is looked at
 
 
 @dataclass(eq=False, slots=True)

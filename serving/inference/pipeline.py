@@ -76,15 +76,17 @@ class Pipeline:
         self._decoder = Decoder(classifier.image_shape, settings.max_pixels, metrics, memory)
         self._time_limit = settings.time_limit
         self._in_flight = capacity.in_flight
-        seconds = _seconds(classifier)
-        self._quick = seconds < _QUICK_SECONDS
+        self._quick = _seconds(classifier, alone=True) < _QUICK_SECONDS
         self._admission = AdmissionControl(capacity.concurrency + settings.queue)
         self._scheduler = Scheduler(capacity.concurrency, memory)
         runs = min(capacity.concurrency, classifier.concurrency)
         self._batcher = Batcher(self._run_model, runs, capacity.share, capacity.scoreboard)
-        most = max(1, min(MAX_BATCH, int(LOOP_SECONDS / seconds)))
-        on_loop = LoopBatcher(self._batcher.run_here, most, self._admission, settings.time_limit, metrics.queue.observe)
-        self._on_loop = on_loop if self._quick and capacity.share == 1 else None
+        self._on_loop: LoopBatcher | None = None
+        if self._quick and capacity.share == 1:
+            most = max(1, min(MAX_BATCH, int(LOOP_SECONDS / _seconds(classifier, alone=False))))
+            self._on_loop = LoopBatcher(
+                self._batcher.run_here, most, self._admission, settings.time_limit, metrics.queue.observe
+            )
 
     async def classify(
         self, request: ClassifyRequest, disconnected: Disconnected | None = None
@@ -238,12 +240,12 @@ def _nothing() -> None:
     pass
 
 
-def _seconds(classifier: Classifier) -> float:
-    """How long a run with one image takes at best; a slow model is run once only."""
+def _seconds(classifier: Classifier, *, alone: bool) -> float:
+    """How long a run with one image takes at best, with all threads or one; a slow model is run once only."""
     times: list[float] = []
     pixels = np.zeros((1, *classifier.image_shape), np.uint8)
     while sum(times) < _WARM_UP_SECONDS and len(times) < 10:
         started = time.perf_counter()
-        classifier.run(pixels)
+        classifier.run(pixels, alone=alone)
         times.append(time.perf_counter() - started)
     return min(times)

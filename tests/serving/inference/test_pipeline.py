@@ -158,13 +158,16 @@ def test_who_finds_no_place_is_told_so_before_anything_is_decoded(
     assert threads.decoding == []
 
 
-def test_the_model_is_warm_before_the_first_request(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs: list[np.ndarray] = []
+@pytest.mark.parametrize(("share", "expected"), [(None, {True}), (1, {True, False})])
+def test_the_sessions_that_the_event_loop_runs_are_warm_before_the_first_request(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, share: int | None, expected: set[bool]
+) -> None:
+    runs: set[bool] = set()
     classifier = Classifier(tiny_model, threads=1)
     run = classifier.run
-    monkeypatch.setattr(classifier, "run", lambda pixels: (runs.append(pixels), run(pixels))[1])
-    make_pipeline(classifier, Settings())
-    assert runs
+    monkeypatch.setattr(classifier, "run", lambda pixels, *, alone: (runs.add(alone), run(pixels, alone=alone))[1])
+    make_pipeline(classifier, Settings(), share=share)
+    assert runs == expected
 
 
 def test_images_of_a_batch_that_fail_leave_the_others_in_their_places(tiny_model: Path) -> None:
