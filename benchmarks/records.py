@@ -50,7 +50,7 @@ def write(
         "cpus": str(facts["cpus"]),
         "versions": "; ".join(f"{name} {version}" for name, version in known.items()),
     }
-    hardware = f"{slug(common['cpu'].partition('(')[0])}-{common['cpus']}-cpus"
+    hardware = f"{slug(common['cpu'])}-{common['cpus']}-cpus"
     header = [*MEASURED_WITH, *rows[0]]
     texts: list[Row] = [{**common, **{name: _text(value) for name, value in row.items()}} for row in rows]
     folder.mkdir(parents=True, exist_ok=True)
