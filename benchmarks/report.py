@@ -40,8 +40,7 @@ def machines(folder: Path) -> str:
     paths = (path for kind in KINDS for path in folder.glob(f"{kind}-*-cpus-????-??-??.csv"))
     for path in sorted(paths, key=lambda path: path.stem[-10:], reverse=True):
         kind, rows = path.stem.partition("-")[0], records.read(path)
-        cpu = f"{short_cpu(rows[0]['cpu'])} with {best_instructions(rows[0]['cpu'])}"
-        column = columns.setdefault(f"{cpu}, {rows[0]['cpus']} CPUs, {rows[0]['date']}", {})
+        column = columns.setdefault(f"{short_cpu(rows[0]['cpu'])}, {rows[0]['cpus']} CPUs, {rows[0]['date']}", {})
         measured = [row["sha256"] for row in rows if row.get("sha256") and row.get("model", "shipped") == "shipped"]
         if measured:
             column["", 0] = records.describe_model(measured[0])
@@ -56,13 +55,13 @@ def machines(folder: Path) -> str:
 
 
 def short_cpu(name: str) -> str:
-    """`AMD EPYC` for `AMD EPYC (avx2, avx512f)`, without trade marks."""
-    return re.sub(r"\([RT]M?\)| Processor", "", name.partition(" (")[0]).strip()
+    """`AMD EPYC with avx512f` for `AMD EPYC (avx2, avx512f)`, without trade marks.
 
-
-def best_instructions(name: str) -> str:
-    """`avx512f` for `AMD EPYC (avx2, avx512f)`: CPUs of one name differ by a generation in what they can compute."""
-    return name.rpartition(" ")[2].strip("()")
+    CPUs of one name differ in their generation, which the best of their instruction sets tells.
+    """
+    model, _, instructions = name.partition(" (")
+    best = instructions.rstrip(")").rpartition(" ")[2]
+    return re.sub(r"\([RT]M?\)| Processor", "", model).strip() + (f" with {best}" if best else "")
 
 
 def shown(kind: str, folder: Path) -> Path | None:
