@@ -70,7 +70,14 @@ def running(
             process = subprocess.Popen(
                 [str(port) if part == PORT else part for part in command],
                 cwd=ROOT,
-                env={**os.environ, "BENTOML_HOME": home, "PORT": str(port), **environment},
+                # Bytecode is kept, as by default: a service that compiles all its imports starts in twice the time.
+                env={
+                    **os.environ,
+                    "PYTHONDONTWRITEBYTECODE": "",
+                    "BENTOML_HOME": home,
+                    "PORT": str(port),
+                    **environment,
+                },
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C in the terminal is for the measurement, which then stops the service
