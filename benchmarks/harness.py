@@ -13,12 +13,16 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import psutil
 
 from alexnet.paths import ROOT
 
-PORT = "{port}"  # stands in a command for the number of a free port
+PORT: Final = "{port}"  # stands for the number of a free port in a command and its environment
+
+_SECONDS_TO_STOP: Final = 30.0
+_SECONDS_TO_KILL: Final = 5.0
 
 
 @dataclass(frozen=True)
@@ -54,12 +58,19 @@ def serving(prefix: Sequence[str] = (), **environment: str) -> Iterator[Server]:
 
 @contextmanager
 def running(
-    command: Sequence[str], ready: Callable[[str], bool], environment: Mapping[str, str], seconds: float = 60
+    command: Sequence[str],
+    ready: Callable[[str], bool],
+    environment: Mapping[str, str],
+    seconds: float = 60,
+    *,
+    must_stop: bool = True,
 ) -> Iterator[Server]:
-    """Run `command`, with the number of a free port for `PORT` in it and in the environment; stop it after.
+    """Run `command`, with the number of a free port for `PORT` in it and its environment; stop it after.
+
+    The environment has the number as the variable PORT as well.
 
     `ready` is asked with the address until it says so. Raises `RuntimeError` with the log when it does not within
-    `seconds`, and when the command does not stop.
+    `seconds`, and when it does not stop, unless it need not: then it is killed.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -76,7 +87,7 @@ def running(
                     "PYTHONDONTWRITEBYTECODE": "",
                     "BENTOML_HOME": home,
                     "PORT": str(port),
-                    **environment,
+                    **{name: str(port) if value == PORT else value for name, value in environment.items()},
                 },
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -89,7 +100,7 @@ def running(
         finally:
             if process.poll() is None:
                 started = psutil.Process(process.pid).children(recursive=True)
-                _stop(server)
+                _stop(server, must_stop)
                 kill_all(started)  # LitServe leaves its own behind
 
 
@@ -106,11 +117,13 @@ def kill_all(processes: Iterable[psutil.Process]) -> None:
             process.kill()
 
 
-def _stop(server: Server) -> None:
+def _stop(server: Server, must: bool) -> None:
     try:
-        server.stop()
+        server.stop(_SECONDS_TO_STOP if must else _SECONDS_TO_KILL)
     except subprocess.TimeoutExpired as error:
         kill_tree(server.process.pid)
+        if not must:
+            return
         raise RuntimeError(f"the service did not stop:\n{server.log.read_text()}") from error
 
 

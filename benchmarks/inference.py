@@ -28,7 +28,7 @@ from alexnet.inference.classifier import Classifier
 from alexnet.inference.cpus import usable_cpus
 from alexnet.inference.decode import decode
 from alexnet.markdown import table
-from benchmarks import models, records, systems
+from benchmarks import environments, models, records, systems
 from benchmarks.images import small_jpegs
 from benchmarks.records import Row, choose, value
 from benchmarks.verdict import Verdict, ratio
@@ -222,7 +222,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         seconds = 0.2 if options.quick else options.seconds
         rows, versions = measure({**found, SHIPPED: options.model}, seconds), {}
         if not options.no_peers:
-            versions = {"peer openvino": systems.ensure_peers()["openvino"]}
+            name = "peer openvino"
+            versions = {name: environments.PEERS.ensure()[name]}
             rows += measure_openvino(options.model, seconds)
     except (UserError, subprocess.CalledProcessError) as error:
         print(f"benchmarks.inference: {error}", file=sys.stderr)

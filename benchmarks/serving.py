@@ -32,6 +32,7 @@ from benchmarks.systems import (
     LITSERVE,
     LITSERVE_32,
     LITSERVE_ZMQ,
+    MLSERVER,
     MOSEC,
     OURS,
     PUBLISHED,
@@ -49,10 +50,10 @@ SHIPPED: Final = "shipped"
 SMALL: Final = "32 x 32"
 PHOTOS: Final = f"{PHOTO[0]} x {PHOTO[1]}"
 RATE: Final = "images_per_second"
-_WITH_SHIPPED: Final = (OURS, FASTAPI, LITSERVE_32, LITSERVE_ZMQ, *systems.BARE)
+_WITH_SHIPPED: Final = (OURS, FASTAPI, LITSERVE_32, LITSERVE_ZMQ, MLSERVER, *systems.BARE)
 _WITH_PHOTOS: Final = (OURS, ASGI, MOSEC)
 _PUBLISHED_ROUNDS: Final = 2  # at most: they differ by more than their rounds do
-_ONCE: Final = (RAY, LITSERVE, LITSERVE_ZMQ)  # one takes so long to start, the others only show a difference
+_ONCE: Final = (RAY, MLSERVER, LITSERVE, LITSERVE_ZMQ)  # two take so long to start, two only show a difference
 _WARM_UP_SECONDS: Final = 1.0
 _MANY: Final = 32  # images in flight, from which on responses come so unevenly that it takes the whole time
 _PHOTOS: Final = 4
@@ -124,7 +125,7 @@ def measure_system(system: System, model: Path, todo: Sequence[Load], seconds: f
         for item in todo:
             content = photos(PHOTO, _PHOTOS) if item.size == PHOTOS else small_jpegs()
             sent = systems.requests(system, item.images, content)
-            options = (server.url, systems.path_for(item.images), sent[0][0], [body for _, body in sent], item.clients)
+            options = (server.url, system.path(item.images), sent[0][0], [body for _, body in sent], item.clients)
             if (item.images, item.size) not in warm:  # what this server has not done before
                 per_second = load.measure(*options, _WARM_UP_SECONDS).per_second * item.images
                 warm.add((item.images, item.size))
@@ -266,8 +267,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = [s for s in systems.ALL if options.only is None or s.name in options.only]
     try:
         versions = {"wrk": load.version()}
-        if any(s not in (OURS, STOCK, systems.BATCHABLE) for s in chosen):
-            versions |= {f"peer {name}": version for name, version in systems.ensure_peers().items()}
+        for environment in dict.fromkeys(s.needs for s in chosen if s.needs):
+            versions |= environment.ensure()
         found = {FLOAT32: models.float32(options.float32), SHIPPED: options.model}
         rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
         rows = measure(chosen, found, rounds, seconds)

@@ -21,7 +21,7 @@ from alexnet import files
 from alexnet.errors import UserError
 from alexnet.markdown import table
 from alexnet.paths import ROOT
-from benchmarks import models, records, systems
+from benchmarks import environments, models, records, systems
 from benchmarks.images import small_jpegs
 from benchmarks.records import Row, choose, value
 from benchmarks.systems import FASTAPI, OURS, STOCK, System
@@ -57,7 +57,7 @@ def start(system: System, model: Path) -> dict[str, Any]:
         seconds = time.perf_counter() - started
         sent = systems.requests(system, 1, small_jpegs())
         for number in range(_REQUESTS):
-            systems.ask(server.url, "/classify", *sent[number % len(sent)])
+            systems.ask(server.url, system.path(1), *sent[number % len(sent)])
         return {"seconds_to_ready": seconds, "memory_mb": server.memory_mb()}
 
 
@@ -121,7 +121,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if not options.no_peers:
-            systems.ensure_peers()
+            environments.PEERS.ensure()
         float32 = models.float32(options.float32)
         rows = measure(options.model, float32, 1 if options.quick else options.times, not options.no_peers)
     except UserError as error:

@@ -2,7 +2,12 @@
 
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +18,19 @@ from alexnet import files
 from alexnet.errors import UserError
 from alexnet.inference.classifier import Classifier
 from alexnet.paths import MODEL
-from benchmarks import inference, load, models, records, report, serving, startup, systems, training
+from benchmarks import (
+    environments,
+    harness,
+    inference,
+    load,
+    models,
+    records,
+    report,
+    serving,
+    startup,
+    systems,
+    training,
+)
 from benchmarks.verdict import Verdict, ratio
 from tests.conftest import WIDTH
 from tests.models import write_model
@@ -242,6 +259,57 @@ def test_the_service_answers_the_benchmark_rightly_and_a_wrong_model_is_found_ou
         systems.check(systems.OURS, server, right)
         with pytest.raises(RuntimeError, match="not the probabilities"):
             systems.check(systems.OURS, server, wrong)
+
+
+def test_a_system_with_the_open_inference_protocol_alone_is_asked_in_base64(tmp_path: Path) -> None:
+    model = write_model(tmp_path / "model.onnx")
+    ours = replace(systems.OURS, infer=f"/v2/models/{Classifier(model).name}/infer")
+    with ours.serve(model) as server:
+        systems.check(ours, server, model)
+        sent = [systems.requests(ours, size, [b"no image"])[0] for size in (1, 2)]
+        assert [systems.ask(server.url, ours.path(size), *sent[size - 1]) for size in (1, 2)] == [None, None]
+
+
+def test_a_peer_that_does_not_stop_is_killed_and_the_service_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = [sys.executable, "-c", "import signal, time; signal.signal(15, signal.SIG_IGN); print(1); time.sleep(60)"]
+
+    def ready(_: str) -> bool:
+        time.sleep(0.5)  # until the signal is ignored
+        return True
+
+    monkeypatch.setattr(harness, "_SECONDS_TO_KILL", 0.1)
+    monkeypatch.setattr(harness, "_SECONDS_TO_STOP", 0.1)
+    with harness.running(command, ready, {}, must_stop=False) as peer:
+        pass
+    assert peer.process.wait(5) == -signal.SIGKILL
+    with pytest.raises(RuntimeError, match="did not stop"), harness.running(command, ready, {}) as service:
+        pass
+    assert service.process.wait(5) == -signal.SIGKILL
+
+
+def test_an_environment_is_installed_once_and_again_when_its_versions_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pins = tmp_path / "peers.txt"
+    pins.write_text("# reasons\nmosec==1.0\nnumpy==2.0\n")
+    run: list[list[str]] = []
+
+    def succeed(command: list[str], check: bool) -> subprocess.CompletedProcess[str]:
+        run.append(command)
+        (tmp_path / "peers").mkdir(exist_ok=True)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(environments.subprocess, "run", succeed)
+    environment = environments.Environment(tmp_path / "peers", pins, ("mosec",))
+    assert environment.ensure() == environment.ensure() == {"peer mosec": "1.0"}
+    assert [command[0] for command in run] == [sys.executable, environment.python]
+    pins.write_text("mosec==1.1\n")
+    assert environment.ensure() == {"peer mosec": "1.1"}
+    assert len(run) == 4
+    pins.write_text("mosec==1.2\n")
+    monkeypatch.setattr(environments.subprocess, "run", lambda command, check: subprocess.CompletedProcess(command, 1))
+    with pytest.raises(UserError, match=r"peers.txt cannot be installed.*--only ours"):
+        environment.ensure()
 
 
 def test_the_fresh_model_has_the_signature_of_ours(tmp_path: Path) -> None:
