@@ -1,12 +1,14 @@
 """What strangers expect in a repository is there, and true."""
 
 import re
+import shlex
+import subprocess
 
 import pytest
 import yaml
 
 from alexnet import __version__
-from alexnet.cli import main
+from alexnet.cli import app, main
 from alexnet.paths import ROOT
 
 CHANGELOG = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
@@ -25,6 +27,18 @@ def test_the_workflow_runs_the_same_checks_as_any_machine() -> None:
     makefile = (ROOT / "Makefile").read_text()
     for hook in hooks:
         assert f"$(BIN)/{hook['entry'].split()[0].removeprefix('.venv/bin/')}" in makefile
+
+
+@pytest.mark.parametrize("target", ["serve", "train", "reproduce", "model", "evaluate"])
+def test_make_gives_commands_the_flags_that_they_have(target: str) -> None:
+    pytest.importorskip("torch", reason="the flags of training are in a module that needs torch")
+    values = ("EXTRA=extra", "OUTLIERS=outliers", "PHOTOS=photos", "OOD=one two", "SOURCES=a, b", "SEED=1")
+    printed = subprocess.run(["make", "-n", target, *values], cwd=ROOT, capture_output=True, text=True, check=True)
+    lines = [shlex.split(line) for line in printed.stdout.replace("\\\n", " ").splitlines()]
+    commands = [words[1:] for words in lines if words and words[0].endswith("/alexnet")]
+    assert commands
+    for words in commands:
+        app.parse_args(words, exit_on_error=False, print_error=False)  # raises on what it does not know
 
 
 @pytest.mark.parametrize(("command", "old", "new"), RENAMED)
