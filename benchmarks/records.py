@@ -107,6 +107,18 @@ def value(rows: Iterable[Row], column: str, **wanted: object) -> float | None:
     return statistics.median(found) if found else None
 
 
+def spread(rows: Iterable[Row], column: str, keys: Sequence[str]) -> float | None:
+    """By what share of its median a column differs between rows of the same `keys`, at the median of all such keys.
+
+    None where no key has two rows.
+    """
+    found: dict[tuple[str | None, ...], list[float]] = {}
+    for row in rows:
+        found.setdefault(tuple(map(row.get, keys)), []).append(float(row[column]))
+    shares = [(max(some) - min(some)) / statistics.median(some) for some in found.values() if len(some) > 1]
+    return statistics.median(shares) if shares else None
+
+
 def slug(text: str) -> str:
     """Lower-case letters, digits and dashes alone."""
     return re.sub("[^a-z0-9]+", "-", text.lower()).strip("-")

@@ -59,6 +59,7 @@ _MANY: Final = 32  # images in flight, from which on responses come so unevenly 
 _PHOTOS: Final = 4
 _ANSWERS: Final = 3  # that each client gets at least, unless that would take longer than
 _MOST_SECONDS: Final = 4.0
+_IDLE_SPREAD: Final = 0.1  # 0.03 to 0.06 on idle machines, 0.14 to 0.25 on one whose host had other work
 _RUNTIME_BATCHES: Final = (1, BATCH, 32)
 
 
@@ -226,7 +227,7 @@ def verdicts(rows: Sequence[Row]) -> list[Verdict]:
 
 def tables(rows: Sequence[Row]) -> str:
     """For each model and image size a table of medians and, after ±, half the range of the rounds."""
-    parts = []
+    parts = [_describe_spread(rows)]
     for model, size in dict.fromkeys((row["model"], row.get("size", SMALL)) for row in rows):
         part = [row for row in rows if (row["model"], row.get("size", SMALL)) == (model, size)]
         cells = [
@@ -238,7 +239,17 @@ def tables(rows: Sequence[Row]) -> str:
         name = f"shipped {records.describe_model(sha256)}" if model == SHIPPED else f"{model} model"
         header = ("system", "clients", "images", "images/s", "p50, ms", "p95, ms", "p99, ms", "errors", "memory, MB")
         parts.append(f"The {name}, images of {size} pixels:\n\n{table(header, cells)}")
-    return "\n\n".join(parts)
+    return "\n\n".join(filter(None, parts))
+
+
+def _describe_spread(rows: Sequence[Row]) -> str:
+    share = records.spread(rows, RATE, ("system", "model", "clients", "images", "size"))
+    if share is None:
+        return ""
+    text = f"The rounds of a measurement differ by {share:.0%} at the median."
+    return (
+        text if share <= _IDLE_SPREAD else f"{text} The machine was not idle: do not trust the ratios, measure again."
+    )
 
 
 def _cells(rows: Sequence[Row]) -> list[str]:

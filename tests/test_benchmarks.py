@@ -91,6 +91,22 @@ def test_a_verdict_is_one_line_that_says_what_against_what_and_whether(verdict: 
     assert verdict.line() == line
 
 
+@pytest.mark.parametrize(
+    ("rates", "sentence"),
+    [
+        ([100.0], ""),
+        ([100.0, 103.0, 98.0], "The rounds of a measurement differ by 5% at the median."),
+        ([100.0, 140.0, 90.0], "differ by 50% at the median. The machine was not idle"),
+    ],
+)
+def test_the_page_says_how_far_the_rounds_differ(rates: list[float], sentence: str, tmp_path: Path) -> None:
+    rows = [served("ours", "shipped", 32, rate, round=number) for number, rate in enumerate(rates, 1)]
+    text = serving.tables(rows_of("serving", rows, tmp_path))
+    assert sentence in text
+    assert ("differ" in text) == (sentence != "")
+    assert ("not idle" in text) == ("not idle" in sentence)
+
+
 def test_a_ratio_needs_both_sides() -> None:
     assert ratio(6.0, 3.0) == 2.0
     assert ratio(None, 3.0) is None
