@@ -33,7 +33,9 @@ _OUT_OF_MEMORY: Final = "There is not enough memory for the request; try again l
 _INTERNAL_ERROR: Final = "An internal error; the log of the service has it under the request id."
 
 
-def enclose(app: ASGIApp, handlers: Routes, settings: Settings, metrics: Metrics) -> ASGIApp:
+def enclose(
+    app: ASGIApp, handlers: Routes, settings: Settings, metrics: Metrics, access_log: AccessLog | None
+) -> ASGIApp:
     """The whole application: `handlers` by path and method, and `app` for the routes of BentoML's clients."""
     inner: ASGIApp = Router(app, handlers)
     if settings.api_keys:
@@ -43,17 +45,17 @@ def enclose(app: ASGIApp, handlers: Routes, settings: Settings, metrics: Metrics
     inner = ErrorMiddleware(inner)
     if settings.cors_origins:
         inner = _cors(inner, settings)
-    return ContextMiddleware(inner, handlers.keys() | routes.BENTOML, settings, metrics)
+    return ContextMiddleware(inner, handlers.keys() | routes.BENTOML, metrics, access_log)
 
 
 class ContextMiddleware:
     """Starts the context of a request, adds its id to the response, counts and logs it."""
 
-    def __init__(self, app: ASGIApp, paths: Set[str], settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, paths: Set[str], metrics: Metrics, access_log: AccessLog | None) -> None:
         self._app = app
         self._paths = paths
-        self._access_log = AccessLog(settings.log_format) if settings.access_log else None
         self._metrics = metrics
+        self._access_log = access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         metrics, path = self._metrics, scope["path"]

@@ -110,9 +110,8 @@ def make(found: Settings, pinned: str, folder: Path) -> Server:
     workers = worker_count(found)
     share, scoreboard = max(1, usable // workers), Scoreboard(folder / "scoreboard", workers)
     api = Api(classifier, found, metrics, Capacity(found.concurrency or usable, in_flight, share, scoreboard))
-    app = middleware.enclose(bentoml_routes.app(), api.handlers(), found, metrics)
-
     access_log = logs.AccessLog(found.log_format) if found.access_log else None
+    app = middleware.enclose(bentoml_routes.app(), api.handlers(), found, metrics, access_log)
 
     def refuse(error: RequestError, scope: Any) -> Response:
         return context.refuse(error, scope, metrics, access_log)

@@ -19,6 +19,7 @@ from alexnet.paths import ROOT
 from benchmarks.harness import Server, serving
 from serving.app import Api
 from serving.inference.pipeline import Capacity
+from serving.logs import AccessLog
 from serving.metrics import Metrics
 from serving.middleware import enclose
 from serving.settings import Settings
@@ -37,7 +38,8 @@ class App:
         self.routes = dict(self.api.handlers())
         self.seen: list[str] = []
         self._behind = behind or PlainTextResponse("BentoML's own")
-        self.middleware = enclose(self._pass_on, self.routes, settings, self.metrics)
+        access_log = AccessLog(settings.log_format) if settings.access_log else None
+        self.middleware = enclose(self._pass_on, self.routes, settings, self.metrics, access_log)
 
     def request(self, method: str, path: str, **options: Any) -> httpx.Response:
         """The answer to one request, as `httpx.Client.request` would give it."""
