@@ -110,12 +110,13 @@ def value(rows: Iterable[Row], column: str, **wanted: object) -> float | None:
 def spread(rows: Iterable[Row], column: str, keys: Sequence[str]) -> float | None:
     """By what share of its median a column differs between rows of the same `keys`, at the median of all such keys.
 
-    None where no key has two rows.
+    None where no key has two rows, or their median is 0.
     """
     found: dict[tuple[str | None, ...], list[float]] = {}
     for row in rows:
         found.setdefault(tuple(map(row.get, keys)), []).append(float(row[column]))
-    shares = [(max(some) - min(some)) / statistics.median(some) for some in found.values() if len(some) > 1]
+    repeated = [(some, statistics.median(some)) for some in found.values() if len(some) > 1]
+    shares = [(max(some) - min(some)) / middle for some, middle in repeated if middle]
     return statistics.median(shares) if shares else None
 
 

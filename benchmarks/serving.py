@@ -4,9 +4,9 @@
 
 The published systems serve the float32 model with 224-pixel input, which is common practice. Our service, the best of
 them and the barest servers serve our shipped model, so that only the servers differ. Ten test images as JPEG files of
-32 x 32 pixels are sent in turn, as multipart forms, by 1 and 32 clients; 16 in each request by 8; and photos of 12
-megapixels by 1 and 8. Every server runs as its documentation starts it, logs what it logs by default, and is checked to
-answer rightly. Writes benchmarks/results/serving-<hardware>-<date>.csv.
+32 x 32 pixels are sent in turn, as multipart forms (to MLServer in JSON), by 1 and 32 clients; 16 in each request by 8;
+and photos of 12 megapixels by 1 and 8. Every server runs as its documentation starts it, logs what it logs by default,
+and is checked to answer rightly. Writes benchmarks/results/serving-<hardware>-<date>.csv.
 """
 
 import argparse

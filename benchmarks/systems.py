@@ -208,13 +208,7 @@ def run_alone(model: Path, seconds: float, batches: Sequence[int]) -> dict[int, 
 
 def run_openvino(model: Path, seconds: float, images: Path, threads: int, batches: Sequence[int]) -> dict[str, Any]:
     """OpenVINO without a server, in the environment of the peers: what `peers.openvino_runtime` measures."""
-    command = [
-        _PEER_PYTHON,
-        "benchmarks/peers/openvino_runtime.py",
-        str(seconds),
-        str(images),
-        *map(str, batches),
-    ]
+    command = [_PEER_PYTHON, "benchmarks/peers/openvino_runtime.py", str(seconds), str(images), *map(str, batches)]
     environment = {**os.environ, "MODEL": str(model), "THREADS": str(threads)}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)
